@@ -1,0 +1,314 @@
+"""params.yaml and scales/<scale>.yaml, as frozen, validated objects.
+
+`params.yaml` says *what* is run: scale, grid, seeds, where the data lies, and every run by name. `scales/<scale>.yaml`
+says *how big*: faces, networks, epochs. `load()` joins the two; `Params.spec(run)` gives everything a training needs.
+
+A mistake is one `WorkbookError` that names the key, the file and the remedy. Nothing here imports torch.
+"""
+
+import difflib
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from dfrepro.errors import WorkbookError
+from dfrepro.files import ROOT
+
+Scale = Literal["smoke", "laptop", "paper"]
+Grid = Literal["core", "full"]
+Unit = Annotated[float, Field(ge=0, le=1)]
+M = TypeVar("M", bound="Model")
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+STANDIN = "standin"  # the word that stands for "the set that the workbook generates" where a folder is expected
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
+
+
+# --- scales/<scale>.yaml -------------------------------------------------------------------------------------------
+
+
+class Faces(Model):
+    """Extraction: how many frames of a video, how large a crop (pixels) and how wide (margin a side, of the face box)."""
+
+    n_frames: Count
+    size: Annotated[int, Field(ge=16, le=1024)]
+    margin: Annotated[float, Field(ge=0, le=1)]
+    predictor: str | None = None  # path of shape_predictor_81_face_landmarks.dat; None: 68 points, extended to 81
+
+
+class Backbone(Model):
+    """A timm network by name, with the side of its square input in pixels."""
+
+    name: str
+    image_size: Annotated[int, Field(ge=16, le=1024)]
+    kwargs: dict[str, Any] = {}
+    pretrained: bool | str = False  # True: timm's own weights; a path: a safetensors file
+
+
+class Training(Model):
+    """The loop's settings. `frames` is the number of frames a video that training reads, spread over the video."""
+
+    epochs: Count
+    batch: Count
+    frames: Count
+    optimiser: Literal["sgd", "adam", "adamw"]
+    lr: Positive
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    momentum: Unit = 0.9
+    schedule: Literal["cosine", "constant", "constant_then_linear"] = "cosine"
+    warmup: Unit = 0.0  # share of all steps
+    images_per_epoch: Count | None = None  # None: as many as the rarer class, twice
+    label_smoothing: Unit = 0.0
+    select: Literal["last", "best_validation"] = "last"
+    workers: Annotated[int, Field(ge=0)] = 0
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    channels_last: bool = False
+    compile: bool = False
+
+
+class Evaluation(Model):
+    batch: Count = 256
+    frames: Count = 32
+    n_bootstrap: Count = 1000
+
+
+class ScaleParams(Model):
+    """One file of scales/."""
+
+    standin: dict[str, Any]  # validated by dfrepro.data.standin, which owns its sizes
+    faces: Faces
+    crop: Unit  # margin a side that a network sees: training crops vary around it, testing takes it centred
+    backbones: dict[str, Backbone]
+    training: Training
+    evaluation: Evaluation = Evaluation()
+
+
+# --- params.yaml ---------------------------------------------------------------------------------------------------
+
+
+class Dataset(Model):
+    """A set of faces: which layout reads it, below which root, in which compression."""
+
+    layout: str
+    root: str
+    compression: str = "c23"
+
+
+class Data(Model):
+    """What a run trains on. `fakes` are the set's own, or pseudo-fakes made from its reals."""
+
+    dataset: str = "ffpp-c23"
+    manipulations: tuple[str, ...] = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
+    fakes: Literal["dataset", "sbi"] = "dataset"
+
+
+class DetectorParams(Model):
+    kind: Literal["backbone"] = "backbone"
+    backbone: str = "convnext"
+
+
+class Step(Model):
+    """g = (1 − α − β) g1 + α g2 + β g3 (SPEC P1, Eq. 12–14): ERM 0, 0; PIM α = 1; SAM β = 1."""
+
+    alpha: Unit = 0.0
+    beta: Unit = 0.0
+    r: Positive = 0.1
+    r_prime: Positive = 0.05
+    direction: Literal["gradient", "random"] = "gradient"
+
+    @model_validator(mode="after")
+    def weights_sum_to_at_most_one(self) -> "Step":
+        if self.alpha + self.beta > 1 + 1e-9:
+            raise ValueError(f"alpha + beta is {self.alpha + self.beta:g}; must be at most 1 (SPEC P1, Eq. 14)")
+        return self
+
+
+class Run(Model):
+    """One line of `runs`: training data × detector × step rule, in a grid."""
+
+    grid: Grid = "core"
+    data: Data = Data()
+    detector: DetectorParams = DetectorParams()
+    step: Step = Step()
+    augment: bool = False
+    epochs_factor: Positive = 1.0  # the control "as many passes as the method pays for"
+    tests: tuple[str, ...] = ("ffpp-c23", "dfd", "cdfv2", "dfdc", "dfdcp", "wdf")
+    training: dict[str, Any] = {}  # this run's exceptions from the scale's `training`
+
+
+class Params(Model):
+    scale: Scale
+    grid: Grid
+    seeds: tuple[Annotated[int, Field(ge=0)], ...]
+    roots: dict[str, str]
+    datasets: dict[str, Dataset]
+    runs: dict[str, Run]
+    sizes: ScaleParams  # not in params.yaml: the scale's file
+
+    @field_validator("seeds")
+    @classmethod
+    def seeds_are_given_once(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if not seeds or len(set(seeds)) != len(seeds):
+            raise ValueError("seeds must be a list of at least one number, each given once")
+        return seeds
+
+    @model_validator(mode="after")
+    def names_are_declared(self) -> "Params":
+        for name, dataset in self.datasets.items():
+            _declared(dataset.root, self.roots, f"datasets.{name}.root", "roots")
+        for name, run in self.runs.items():
+            _declared(run.data.dataset, self.datasets, f"runs.{name}.data.dataset", "datasets")
+            for test in run.tests:
+                _declared(test, self.datasets, f"runs.{name}.tests", "datasets")
+            _declared(run.detector.backbone, self.sizes.backbones, f"runs.{name}.detector.backbone", "backbones")
+            _validated(Training, self._training(run), f"runs.{name}.training")
+        return self
+
+    def _training(self, run: Run) -> dict[str, Any]:
+        return self.sizes.training.model_dump() | run.training
+
+    @cached_property
+    def artifacts(self) -> Path:
+        """Where everything of this scale is written: scales never overwrite each other."""
+        return ROOT / "artifacts" / self.scale
+
+    def run(self, name: str) -> Run:
+        _declared(name, self.runs, "run", "runs", where="params.yaml")
+        return self.runs[name]
+
+    def in_grid(self, name: str) -> bool:
+        return self.grid == "full" or self.run(name).grid == "core"
+
+    def training(self, name: str) -> Training:
+        run = self.run(name)
+        training = Training(**self._training(run))
+        return training.model_copy(update={"epochs": max(1, round(training.epochs * run.epochs_factor))})
+
+    def root(self, dataset: str) -> Path:
+        """The folder that holds a declared dataset: the user's copy, or the stand-in's tree of the same layout."""
+        _declared(dataset, self.datasets, "dataset", "datasets", where="params.yaml")
+        declared = self.datasets[dataset]
+        root = self.roots[declared.root]
+        if root == STANDIN:
+            return self.artifacts / "standin" / STANDIN_TREES[declared.layout]
+        return Path(os.path.expandvars(root)).expanduser()
+
+    def spec(self, name: str, seed: int) -> dict[str, Any]:
+        """Everything that decides the weights of one run and seed, as plain data for checkpoints and comparisons."""
+        run = self.run(name)
+        return {
+            "run": name,
+            "seed": seed,
+            "scale": self.scale,
+            "data": run.data.model_dump(mode="json") | {"root": self.roots[self.datasets[run.data.dataset].root]},
+            "detector": run.detector.model_dump(mode="json"),
+            "backbone": self.sizes.backbones[run.detector.backbone].model_dump(mode="json"),
+            "step": run.step.model_dump(mode="json"),
+            "augment": run.augment,
+            "crop": self.sizes.crop,
+            "training": self.training(name).model_dump(mode="json"),
+        }
+
+
+# the folder of each layout's tree below the stand-in's
+STANDIN_TREES = {
+    "ffpp": "FaceForensics++",
+    "dfd": "FaceForensics++",
+    "cdfv2": "Celeb-DF-v2",
+    "dfdc": "DFDC",
+    "dfdcp": "DFDCP",
+    "wdf": "WildDeepfake",
+    "diff": "DiFF",
+}
+
+
+def load(path: Path | None = None, *, scale: str | None = None, **overrides: Any) -> Params:
+    """Read params.yaml and its scale's file.
+
+    `scale` wins over the environment variable DFREPRO_SCALE, which wins over the file; `overrides` replace other
+    top-level keys. Raises WorkbookError naming the key, the file and the remedy.
+    """
+    path = path or ROOT / "params.yaml"
+    raw = _read(path) | overrides
+    raw["scale"] = scale or os.environ.get("DFREPRO_SCALE") or raw.get("scale")
+    if raw["scale"] not in Scale.__args__:
+        names = ", ".join(Scale.__args__)
+        raise WorkbookError(f"scale is {raw['scale']!r}; must be one of {names}", where=path.name)
+    if "sizes" in raw:
+        raise WorkbookError("sizes is not a parameter", where=path.name, remedy="Sizes live in scales/<scale>.yaml")
+    sizes_path = path.parent / "scales" / f"{raw['scale']}.yaml"
+    sizes = _validated(ScaleParams, _read(sizes_path), f"scales/{sizes_path.name}")
+    return _validated(Params, raw | {"sizes": sizes}, path.name)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise WorkbookError("there is no such file", where=path, remedy="Restore it with `git checkout`") from None
+    except yaml.YAMLError as error:
+        raise WorkbookError(f"not valid YAML: {error}", where=path, remedy="Mend the line it names") from None
+    if not isinstance(content, dict):
+        raise WorkbookError("must be a mapping of parameters", where=path)
+    return content
+
+
+def _validated(model: type[M], raw: dict[str, Any], where: str) -> M:
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        raise _as_workbook_error(error, model, where) from None
+
+
+def _as_workbook_error(error: ValidationError, model: type[Model], where: str) -> WorkbookError:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        known = list(_fields_at(model, first["loc"][:-1]))
+        return WorkbookError(f"{key} is not a parameter{more}", where=where, remedy=_suggestion(first["loc"][-1], known))
+    if first["type"] == "missing":
+        return WorkbookError(f"{key} is missing{more}", where=where, remedy="Add it")
+    if first["type"] == "value_error" and isinstance(first.get("ctx", {}).get("error"), ValueError):
+        place = f"{key}: " if key else ""
+        return WorkbookError(f"{place}{first['ctx']['error']}{more}", where=where)
+    message = first["msg"][0].lower() + first["msg"][1:]
+    return WorkbookError(f"{key} is {first['input']!r}; {message}{more}", where=where, remedy="Correct the value")
+
+
+def _fields_at(model: type[Model], loc: tuple[Any, ...]) -> list[str]:
+    """The field names of the model that a validation error's location points into."""
+    current: Any = model
+    for part in loc:
+        fields = getattr(current, "model_fields", None)
+        if fields is None:  # inside a mapping: `part` was one of its keys
+            continue
+        current = _model_of(fields[part].annotation) if part in fields else current
+    return list(getattr(current, "model_fields", {}))
+
+
+def _model_of(annotation: Any) -> Any:
+    for candidate in (annotation, *getattr(annotation, "__args__", ())):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return annotation
+
+
+def _declared(name: str, known: Any, key: str, kind: str, where: str = "") -> None:
+    if name not in known:
+        message = f"{key} names {name!r}, which is not declared under {kind}"
+        if where:
+            raise WorkbookError(message, where=where, remedy=_suggestion(name, list(known)))
+        raise ValueError(f"{message}. {_suggestion(name, list(known))}")
+
+
+def _suggestion(name: Any, known: list[str]) -> str:
+    close = difflib.get_close_matches(str(name), known, n=1)
+    return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known)}"
