@@ -1,7 +1,7 @@
 """What a dataset layout tells the rest of the workbook: which videos are there, and what is missing.
 
-A layout reads a dataset exactly as its authors (or DeepfakeBench) ship it. Nothing is renamed, moved or unpacked, and no
-frame is decoded: `videos` lists, `check` counts. Partial copies work: only files that exist are listed.
+A layout reads a dataset exactly as its authors (or DeepfakeBench) ship it. Nothing is renamed, moved or unpacked, and
+no frame is decoded: `videos` lists, `check` counts. Partial copies work: only files that exist are listed.
 """
 
 from dataclasses import dataclass, field

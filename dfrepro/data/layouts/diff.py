@@ -1,0 +1,44 @@
+"""DiFF, Diffusion Facial Forgery (Cheng et al., ACM MM 2024): single images, in folders per condition and method.
+
+    <condition>/<method>/**/*.png with condition one of T2I, I2I, FS, FE; a folder called real or pristine holds reals
+
+Folders called train, val or test, alone or joined with a label (`fake_test`), may stand anywhere above the images and
+give the split; without one, everything is test. Reals come separately, on request. An image's identity is not
+published, so each is its own.
+"""
+
+import os
+from pathlib import Path
+
+from dfrepro.data.layouts.base import REAL, Video
+from dfrepro.data.layouts.imagetree import NEUTRAL_WORDS, place, without
+from dfrepro.data.layouts.listing import image_files
+from dfrepro.data.layouts.reader import Reader, Reading
+
+
+class DiFF(Reader):
+    name = "diff"
+    source = "forgeries are linked, pristine images requested, at github.com/xaCheng1996/DiFF"
+    expects = "folders of images such as T2I/<method>/, I2I/, FS/, FE/ and a folder of reals called real or pristine"
+
+    def read(self, root: Path, compression: str) -> Reading:
+        reading = Reading()
+        for path in image_files(root):
+            reading.videos.append(_image(path.relative_to(root), path))
+        if reading.videos and all(video.label != REAL for video in reading.videos):
+            reading.missing("no reals: AUC needs them", self.source)
+        return reading
+
+    def counted(self, video: Video) -> list[str]:
+        return [f"{video.split}, {video.manipulation}"]
+
+
+def _image(relative: Path, path: Path) -> Video:
+    told = place(relative.parent)
+    words = without(told.words, NEUTRAL_WORDS)
+    manipulation = "original" if told.label == REAL else "/".join(words[:2]) or "fake"
+    split = told.split or "test"
+    rest = words if told.label == REAL else words[2:]
+    name = "/".join((split, *rest, os.path.splitext(path.name)[0]))  # the splits number their images alike
+    identity = f"{manipulation}/{name}"
+    return Video("diff", manipulation, name, told.label, split, (identity,), "", path, "image")

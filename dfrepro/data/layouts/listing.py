@@ -1,0 +1,101 @@
+"""Folders as the layouts see them: sorted, without hidden files, safe from symbolic links that loop."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from dfrepro.errors import WorkbookError
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"})
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
+
+
+def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
+    """Sort key under which frame 9 comes before frame 10; the name itself breaks ties such as 1 and 01."""
+    parts = re.split(r"([0-9]+)", name)
+    return [(0, int(part), "") if i % 2 else (1, 0, part) for i, part in enumerate(parts)], name
+
+
+def is_video(name: str) -> bool:
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
+
+
+def is_image(name: str) -> bool:
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def folder_names(folder: Path) -> list[str]:
+    """Return the names of the visible folders in `folder`, sorted; none if it does not exist."""
+    return sorted(entry.name for entry in _scan(folder) if not entry.name.startswith(".") and os.path.isdir(entry.path))
+
+
+def file_names(folder: Path) -> list[str]:
+    """Return the names of the visible files in `folder`, sorted; dangling and looping links are no files."""
+    return sorted(entry.name for entry in _scan(folder) if not entry.name.startswith(".") and _is_file(entry))
+
+
+def video_files(folder: Path) -> dict[str, Path]:
+    """Return stem -> path of the videos of `folder`, or of its subfolder `videos` where tools put one.
+
+    Raises `WorkbookError` if two files (`000.mp4`, `000.avi`) claim the same name.
+    """
+    nested = folder / "videos"
+    folder = nested if nested.is_dir() else folder
+    found: dict[str, Path] = {}
+    for name in filter(is_video, file_names(folder)):
+        stem = os.path.splitext(name)[0]
+        if stem in found:
+            raise WorkbookError(
+                f"duplicate video {stem!r}: {found[stem].name!r} and {name!r}", where=folder, remedy="keep one of them"
+            )
+        found[stem] = folder / name
+    return found
+
+
+def image_folders(top: Path) -> Iterator[Path]:
+    """Yield every folder at or below `top` that holds an image, sorted; folders below such a one are not entered."""
+    for folder, has_image in _folders(top):
+        if has_image:
+            yield folder
+
+
+def image_files(top: Path) -> Iterator[Path]:
+    """Yield every image file at or below `top`, folder by folder, sorted."""
+    for folder, _ in _folders(top, stop_at_images=False):
+        yield from (folder / name for name in file_names(folder) if is_image(name))
+
+
+def _folders(top: Path, stop_at_images: bool = True) -> Iterator[tuple[Path, bool]]:
+    """Yield (folder, holds an image) depth first; a folder reached twice through links is visited once."""
+    stack, seen = [top], set()
+    while stack:
+        folder = stack.pop()
+        try:
+            status = os.stat(folder)
+        except OSError:  # a link that dangles or loops
+            continue
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        has_image = any(is_image(entry.name) for entry in _scan(folder))  # stops at the first: clips hold thousands
+        yield folder, has_image
+        if not (has_image and stop_at_images):
+            stack.extend(folder / name for name in reversed(folder_names(folder)))
+
+
+def _scan(folder: Path) -> Iterator[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            yield from entries
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise WorkbookError(f"cannot list this folder: {error.strerror}", where=folder) from error
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
