@@ -1,0 +1,132 @@
+"""The command line: `python -m dfrepro COMMAND`. DVC's stages call the same commands that a person does.
+
+Every import of something heavy is inside the command that needs it: a stage that has nothing to do costs a blink.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from dfrepro.errors import WorkbookError
+
+
+def standin(args: argparse.Namespace) -> None:
+    from dfrepro import params, pipeline
+
+    pipeline.standin(params.load())
+
+
+def faces(args: argparse.Namespace) -> None:
+    from dfrepro import params, pipeline
+
+    if args.dataset:
+        pipeline.faces(params.load(), args.dataset)
+        return
+    if not (args.layout and args.root and args.out):
+        raise WorkbookError("faces needs --layout, --root and --out, or one declared --dataset", where="command line")
+    pipeline.faces_of_folder(
+        args.layout, args.root, args.out, compression=args.compression, n_frames=args.frames, size=args.size,
+        margin=args.margin, predictor=args.predictor, workers=args.workers, dask=args.dask, limit=args.limit,
+    )  # fmt: skip
+
+
+def check(args: argparse.Namespace) -> int:
+    from dfrepro import params
+    from dfrepro.data.check import run_check
+
+    p = params.load()
+    return run_check({name: (declared.layout, p.root(name)) for name, declared in p.datasets.items()})
+
+
+def controls(args: argparse.Namespace) -> None:
+    from dfrepro import params, pipeline
+
+    pipeline.controls(params.load())
+
+
+def train(args: argparse.Namespace) -> None:
+    from dfrepro import params, pipeline
+
+    pipeline.train(params.load(), args.run, args.seed)
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    from dfrepro import params, pipeline
+
+    pipeline.evaluate(params.load(), args.run, args.seed)
+
+
+def embed(args: argparse.Namespace) -> None:
+    from dfrepro import params, pipeline
+
+    pipeline.embed(params.load(), args.name)
+
+
+def code(args: argparse.Namespace) -> None:
+    from dfrepro import params, pipeline
+
+    pipeline.code(params.load(), args.name)
+
+
+def notebook(args: argparse.Namespace) -> None:
+    from dfrepro import params, pipeline
+
+    if args.publish:
+        pipeline.publish(params.load())
+    elif args.name:
+        pipeline.notebook(params.load(), args.name)
+    else:
+        raise WorkbookError("notebook needs a name, or --publish", where="command line")
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="dfrepro", description="Five papers on face-forgery detection, replicated.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(function: Callable, help: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(function.__name__, help=help, description=help)
+        sub.set_defaults(function=function)
+        return sub
+
+    command(standin, "generate the stand-in datasets (params.yaml: scale)")
+    sub = command(faces, "find, follow and crop the faces of a dataset's videos")
+    sub.add_argument("--dataset", help="a name under `datasets` in params.yaml")
+    sub.add_argument("--layout", help="the official layout to read: ffpp, dfd, cdfv2, dfdc, dfdcp, wdf, ...")
+    sub.add_argument("--root", type=Path, help="the folder of your copy")
+    sub.add_argument("--out", type=Path, help="where to write faces.npy, manifest.parquet and report.json")
+    sub.add_argument("--compression", default="c23", help="raw, c23 or c40, where the layout has them")
+    sub.add_argument("--frames", type=int, default=32, help="frames a video, equally spaced (default 32)")
+    sub.add_argument("--size", type=int, default=256, help="side of a stored crop in pixels (default 256)")
+    sub.add_argument("--margin", type=float, default=0.25, help="margin a side, as a share of the face box")
+    sub.add_argument("--predictor", type=Path, help="shape_predictor_81_face_landmarks.dat, if you have it")
+    sub.add_argument("--workers", type=int, default=2, help="processes (default 2)")
+    sub.add_argument("--dask", help="address of a Dask scheduler to run on instead")
+    sub.add_argument("--limit", type=int, help="read the first so many videos only")
+    command(check, "say what is there below each declared root, what is missing, and what to do")
+    command(controls, "measure the stand-in's short-cut controls")
+    for function, help in ((train, "train one run with one seed"), (evaluate, "score every test set with a run")):
+        sub = command(function, help)
+        sub.add_argument("run", help="a name under `runs` in params.yaml")
+        sub.add_argument("--seed", type=int, required=True)
+    sub = command(embed, "fit and cache a UMAP embedding")
+    sub.add_argument("name")
+    sub = command(code, "write a notebook's code cells to a file, so that saving its outputs retrains nothing")
+    sub.add_argument("name")
+    sub = command(notebook, "execute a notebook with papermill")
+    sub.add_argument("name", nargs="?", help="such as 01_motivation")
+    sub.add_argument("--publish", action="store_true", help="copy the executed outputs into notebooks/")
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    try:
+        return args.function(args) or 0
+    except WorkbookError as error:
+        print(f"dfrepro {args.command}: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,215 @@
+"""What each stage of dvc.yaml does, as one function a stage; notebooks call the same functions for what is not there yet.
+
+A function writes its artifact whole or not at all, below `artifacts/<scale>/`. Work that a kill interrupts continues
+from `artifacts/<scale>/.resume/`, which is outside what DVC removes before it runs a stage.
+"""
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dfrepro.errors import WorkbookError
+from dfrepro.files import ROOT, atomic_file, atomic_folder, read_json, write_json
+from dfrepro.params import STANDIN, Params
+
+if TYPE_CHECKING:
+    from dfrepro.data.manifest import FaceStore
+
+NOTEBOOKS = ROOT / "notebooks"
+NOT_RUN = "not-run.json"  # in place of a run that the grid leaves out
+STANDIN_SEED = 0
+
+
+# --- where things are ----------------------------------------------------------------------------------------------
+
+
+def faces_folder(p: Params, dataset: str) -> Path:
+    return p.artifacts / "faces" / dataset
+
+
+def run_folder(p: Params, run: str, seed: int) -> Path:
+    return p.artifacts / "runs" / run / str(seed)
+
+
+def scores_folder(p: Params, run: str, seed: int) -> Path:
+    return p.artifacts / "scores" / run / str(seed)
+
+
+def results_folder(p: Params) -> Path:
+    return ROOT / "results" / p.scale
+
+
+# --- data ----------------------------------------------------------------------------------------------------------
+
+
+def standin(p: Params) -> None:
+    """Generate the stand-in's trees."""
+    from dfrepro.data.standin import StandinSpec, generate
+
+    generate(p.artifacts / "standin", StandinSpec.of(**p.sizes.standin), seed=STANDIN_SEED, workers=_cores())
+
+
+def faces(p: Params, dataset: str) -> "FaceStore":
+    """Extract the faces of a declared dataset. Without a single face there is nothing to go on with: an error."""
+    from dfrepro.data.faces import extract
+    from dfrepro.data.layouts import layout
+
+    declared, sizes = p.datasets[dataset], p.sizes.faces
+    videos = layout(declared.layout).videos(p.root(dataset), declared.compression)
+    predictor = Path(sizes.predictor) if sizes.predictor else None
+    store = extract(
+        videos, faces_folder(p, dataset), n_frames=sizes.n_frames, size=sizes.size, margin=sizes.margin,
+        predictor=predictor, workers=_cores(), resume=p.artifacts / ".resume" / "faces" / dataset,
+    )  # fmt: skip
+    if len(store) == 0:
+        raise WorkbookError(
+            "no face was found in any video", where=p.root(dataset), remedy=f"Read {store.path / 'report.json'}"
+        )
+    return store
+
+
+def faces_of_folder(
+    layout_name: str, root: Path, out: Path, *, compression: str, n_frames: int, size: int, margin: float,
+    predictor: Path | None, workers: int, dask: str | None, limit: int | None,
+) -> None:  # fmt: skip
+    """Extract the faces of any folder in an official layout, and draw a contact sheet beside them."""
+    from dfrepro.data.faces import contact_sheet, extract_layout
+
+    store = extract_layout(
+        layout_name, root, out, compression=compression, n_frames=n_frames, size=size, margin=margin,
+        predictor=predictor, workers=workers, dask=dask, limit=limit,
+    )  # fmt: skip
+    sheet = out.with_name(out.name + "-contact-sheet.png")
+    if len(store):
+        contact_sheet(store, sheet)
+    print(f"{len(store)} faces of {store.report['counts']}; see {out / 'report.json'} and {sheet}")
+
+
+def controls(p: Params) -> None:
+    """Measure what short cuts could tell in-domain: the border, the file, the colours."""
+    from dfrepro.data.standin import controls as measure
+
+    if p.roots[p.datasets["ffpp-c23"].root] != STANDIN:
+        write_json(results_folder(p) / "controls.json", {"note": "the controls are of the stand-in; roots.ffpp is not it"})
+        return
+    write_json(results_folder(p) / "controls.json", measure.run(_store(p, "ffpp-c23"), p.artifacts / "standin"))
+
+
+# --- runs ----------------------------------------------------------------------------------------------------------
+
+
+def train(p: Params, run: str, seed: int) -> None:
+    """Train one run with one seed, or note that the grid leaves it out."""
+    out = run_folder(p, run, seed)
+    if not p.in_grid(run):
+        _not_run(out, f"grid is {p.grid}")
+        return
+    from dfrepro.train.run import train_run
+
+    resume = p.artifacts / ".resume" / "runs" / f"{run}-{seed}"
+    train_run(p.spec(run, seed), _store(p, p.run(run).data.dataset), out, resume=resume)
+
+
+def evaluate(p: Params, run: str, seed: int) -> None:
+    """Score every test set of one run with one seed, and write its metrics beside the printed ones' names."""
+    trained, out = run_folder(p, run, seed), scores_folder(p, run, seed)
+    metrics = results_folder(p) / "metrics" / f"{run}-{seed}.json"
+    if (trained / NOT_RUN).exists():
+        _not_run(out, read_json(trained / NOT_RUN)["reason"])
+        write_json(metrics, {})
+        return
+    from dfrepro.evaluate.run import evaluate_run
+
+    stores = {name: _store(p, name) for name in p.run(run).tests}
+    write_json(metrics, evaluate_run(trained, stores, out, p.sizes.evaluation.model_dump(), seed=seed))
+
+
+def embed(p: Params, name: str) -> None:
+    """Fit and cache the embedding that a notebook shows."""
+    from dfrepro.explain import figures
+
+    with atomic_file(p.artifacts / "embeddings" / f"{name}.parquet") as partial:
+        figures.embedding(p, name).to_parquet(partial)
+
+
+# --- notebooks -----------------------------------------------------------------------------------------------------
+
+
+def code(p: Params, name: str) -> None:
+    """Write the notebook's code alone, so that a stage can depend on it and not on outputs and prose."""
+    cells = [cell["source"] for cell in _notebook(name)["cells"] if cell["cell_type"] == "code"]
+    with atomic_file(p.artifacts / "code" / f"{name}.py") as partial:
+        partial.write_text("\n\n".join("".join(cell) for cell in cells) + "\n", encoding="utf-8")
+
+
+def notebook(p: Params, name: str) -> None:
+    """Execute a notebook; its outputs appear only if every cell ran."""
+    import papermill
+
+    _notebook(name)
+    (p.artifacts / "figures" / name).mkdir(parents=True, exist_ok=True)
+    failed = p.artifacts / "failed" / f"{name}.ipynb"
+    failed.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        papermill.execute_notebook(
+            NOTEBOOKS / f"{name}.ipynb", failed, parameters={"scale": p.scale}, kernel_name="python3", progress_bar=True
+        )
+    except papermill.exceptions.PapermillExecutionError as error:
+        raise WorkbookError(
+            f"cell {error.exec_count} failed with {error.ename}: {error.evalue}",
+            where=f"notebooks/{name}.ipynb", remedy=f"Open {failed} to see it",
+        ) from None  # fmt: skip
+    with atomic_file(p.artifacts / "notebooks" / f"{name}.ipynb") as partial:
+        shutil.copyfile(failed, partial)
+    failed.unlink()
+
+
+def publish(p: Params) -> None:
+    """Copy the outputs of the executed notebooks into notebooks/, cell by cell, leaving code and prose as they are."""
+    import nbformat
+
+    for executed in sorted((p.artifacts / "notebooks").glob("*.ipynb")):
+        source = nbformat.read(NOTEBOOKS / executed.name, as_version=4)
+        done = [c for c in nbformat.read(executed, as_version=4).cells if "injected-parameters" not in c.metadata.get("tags", [])]
+        if [c.source for c in done] != [c.source for c in source.cells]:
+            raise WorkbookError("has changed since it was executed", where=f"notebooks/{executed.name}", remedy="Run `dvc repro`")
+        count = 0
+        for cell, ran in zip(source.cells, done):
+            if cell.cell_type == "code":
+                count += 1
+                cell.outputs, cell.execution_count = ran.outputs, count
+                for output in cell.outputs:
+                    if "execution_count" in output:
+                        output.execution_count = count
+        with atomic_file(NOTEBOOKS / executed.name) as partial:
+            nbformat.write(source, partial)
+
+
+# --- helpers -------------------------------------------------------------------------------------------------------
+
+
+def _store(p: Params, dataset: str) -> "FaceStore":
+    from dfrepro.data.manifest import FaceStore
+
+    folder = faces_folder(p, dataset)
+    if not folder.exists():
+        raise WorkbookError(f"the faces of {dataset} are not there", where=folder, remedy="Run `dvc repro` or `dvc pull`")
+    return FaceStore.open(folder)
+
+
+def _not_run(out: Path, reason: str) -> None:
+    with atomic_folder(out) as partial:
+        write_json(partial / NOT_RUN, {"reason": reason})
+
+
+def _notebook(name: str) -> dict:
+    path = NOTEBOOKS / f"{name}.ipynb"
+    if not path.exists():
+        known = ", ".join(sorted(p.stem for p in NOTEBOOKS.glob("*.ipynb")))
+        raise WorkbookError(f"there is no notebook {name!r}", where="notebooks", remedy=f"Known: {known}")
+    return read_json(path)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,74 @@
+"""One look for every figure: theme, colours, and the few drawings that more than one notebook needs."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+REAL, FAKE = "#2a7f9e", "#d1603d"  # told apart in the common colour blindnesses, and in grey
+LABELS = {"original": "real", "Deepfakes": "DF", "Face2Face": "F2F", "FaceSwap": "FS", "NeuralTextures": "NT"}
+SETS = {"ffpp": "FF++", "dfd": "DFD", "cdfv2": "CDF", "dfdc": "DFDC", "dfdcp": "DFDCP", "wdf": "WDF", "diff": "DiFF"}
+
+
+def theme() -> None:
+    """Set seaborn's theme; called once when a notebook opens its workbook."""
+    import seaborn as sns
+
+    sns.set_theme(
+        context="notebook",
+        style="ticks",
+        rc={"figure.dpi": 110, "savefig.dpi": 160, "savefig.bbox": "tight", "axes.spines.right": False,
+            "axes.spines.top": False, "axes.titlesize": 12, "axes.titleweight": "bold", "axes.titlelocation": "left",
+            "figure.constrained_layout.use": True, "legend.frameon": False},
+    )  # fmt: skip
+
+
+def heat_maps(tables: dict[str, pd.DataFrame], *, vmin: float = 0.3, vmax: float = 1.0, label: str = "AUC") -> "Figure":
+    """Draw square tables side by side on one colour scale, each cell with its number; titles are the keys."""
+    import matplotlib.pyplot as plt
+    import seaborn as sns
+
+    figure, axes = plt.subplots(1, len(tables), figsize=(4.4 * len(tables) + 0.6, 4.1), sharey=True)
+    for axis, (title, table) in zip(np.atleast_1d(axes), tables.items()):
+        last = axis is np.atleast_1d(axes)[-1]
+        sns.heatmap(table, ax=axis, vmin=vmin, vmax=vmax, cmap="crest_r", annot=True, fmt=".2f", square=True,
+                    linewidths=1.5, cbar=last, cbar_kws={"label": label, "shrink": 0.8})  # fmt: skip
+        axis.set(title=title, xlabel="tested on", ylabel="trained on")
+        axis.tick_params(length=0, rotation=0)
+    return figure
+
+
+def embedding(axis: "Axes", rows: pd.DataFrame, *, title: str = "", legend: bool = False) -> None:
+    """Draw the faces of an embedding (columns x, y, label) as dots: reals below, fakes above."""
+    for label, name, colour in ((0, "real", REAL), (1, "fake", FAKE)):
+        part = rows[rows.label == label]
+        axis.scatter(part.x, part.y, s=9, c=colour, alpha=0.65, linewidths=0, label=name, rasterized=True)
+    axis.set(title=title, xticks=[], yticks=[], xlabel="", ylabel="")
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+    axis.set_facecolor("#f6f6f4")
+    if legend:
+        axis.legend(loc="lower right", markerscale=2, handletextpad=0.1)
+
+
+def faces(axis: "Axes", crops: np.ndarray, *, columns: int, title: str = "") -> None:
+    """Draw crops (N, S, S, 3) uint8 as one picture of `columns` columns."""
+    rows = -(-len(crops) // columns)
+    side = crops.shape[1]
+    sheet = np.full((rows * (side + 2) - 2, columns * (side + 2) - 2, 3), 255, np.uint8)
+    for i, crop in enumerate(crops):
+        y, x = (i // columns) * (side + 2), (i % columns) * (side + 2)
+        sheet[y : y + side, x : x + side] = crop
+    axis.imshow(sheet, interpolation="lanczos")
+    axis.set_axis_off()
+    axis.set_title(title)
+
+
+def interval(mean: float, low: float, high: float, digits: int = 3) -> str:
+    """'.842 [.801, .880]': a figure with its interval, as every table of the workbook shows it."""
+    values: list[Any] = [f"{value:.{digits}f}" for value in (mean, low, high)]
+    return "{} [{}, {}]".format(*values)

@@ -1,0 +1,177 @@
+"""What notebooks call: a run by name, a dataset's faces, a paper's printed table, a figure's path.
+
+    wb = workbook.open("01_motivation", scale)
+    wb.run("erm-df").scores        # trained on the spot if it is not there yet, loaded in a second if it is
+
+Paths come from the package, never from the working directory: papermill, JupyterLab and nbval start in different ones.
+"""
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from dfrepro import params, pipeline
+from dfrepro.errors import WorkbookError
+from dfrepro.files import atomic_file, read_json
+from dfrepro.params import STANDIN, Params
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from dfrepro.data.manifest import FaceStore
+    from dfrepro.train.models import Detector
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """One run with one seed: its checkpoint's folder and its scores' folder."""
+
+    name: str
+    seed: int
+    folder: Path
+    scored: Path
+
+    @cached_property
+    def meta(self) -> dict[str, Any]:
+        return read_json(self.folder / "meta.json")
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """One row an epoch: loss, learning rate, seconds."""
+        return pd.read_csv(self.folder / "history.csv")
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """One row a face and condition: dataset, manipulation, video, frame, label, condition, score; with run and seed."""
+        return pd.read_parquet(self.scored / "scores.parquet").assign(run=self.name, seed=self.seed)
+
+    def features(self, condition: str = "clean") -> tuple[pd.DataFrame, np.ndarray]:
+        """The in-domain test faces under one condition, and their penultimate features (N, D) in the same order."""
+        rows = pd.read_parquet(self.scored / "features.parquet")
+        array = np.load(self.scored / "features.npy", mmap_mode="r", allow_pickle=False)
+        chosen = (rows.condition == condition).to_numpy()
+        return rows[chosen].reset_index(drop=True), array[chosen]
+
+    def detector(self) -> "Detector":
+        """The trained network, in evaluation mode on the CPU."""
+        from dfrepro.train.run import load_detector
+
+        return load_detector(self.folder)
+
+
+@dataclass(frozen=True)
+class Workbook:
+    """One notebook's view of the artifacts of one scale. Made by `open`."""
+
+    name: str
+    params: Params
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return self.params.seeds
+
+    @property
+    def data_label(self) -> str:
+        """What every caption says of its data: 'stand-in', or 'real' once every root is a licensed copy's."""
+        roots = set(self.params.roots.values())
+        return "stand-in" if roots == {STANDIN} else "real" if STANDIN not in roots else "stand-in and real"
+
+    def store(self, dataset: str) -> "FaceStore":
+        """The faces of a declared dataset, extracted (and the stand-in generated) if they are not there yet."""
+        from dfrepro.data.manifest import FaceStore
+
+        folder = pipeline.faces_folder(self.params, dataset)
+        if not folder.exists():
+            self.standin()
+            pipeline.faces(self.params, dataset)
+        return FaceStore.open(folder)
+
+    def standin(self) -> Path:
+        """The folder of the stand-in's trees."""
+        folder = self.params.artifacts / "standin"
+        if not (folder / "complete.json").exists():
+            pipeline.standin(self.params)
+        return folder
+
+    def run(self, name: str, seed: int | None = None) -> TrainedRun | None:
+        """A run by name (first seed unless told): trained and scored now if it is not there or was other than declared.
+
+        None where the grid leaves it out.
+        """
+        p = self.params
+        seed = self.seeds[0] if seed is None else seed
+        if not p.in_grid(name):
+            return None
+        folder, scored = pipeline.run_folder(p, name, seed), pipeline.scores_folder(p, name, seed)
+        if not _is_of(folder, p.spec(name, seed)):
+            self.store(p.run(name).data.dataset)
+            pipeline.train(p, name, seed)
+            shutil.rmtree(scored, ignore_errors=True)
+        if not scored.exists():
+            for dataset in p.run(name).tests:
+                self.store(dataset)
+            pipeline.evaluate(p, name, seed)
+        return TrainedRun(name, seed, folder, scored)
+
+    def scores(self, runs: Iterable[str]) -> pd.DataFrame:
+        """The scores of several runs over all seeds; runs that the grid leaves out are not in it."""
+        trained = [self.run(name, seed) for name in runs for seed in self.seeds]
+        return pd.concat([run.scores for run in trained if run is not None], ignore_index=True)
+
+    def embedding(self, name: str) -> pd.DataFrame:
+        """A cached UMAP: one row a face and condition, with x and y."""
+        path = self.params.artifacts / "embeddings" / f"{name}.parquet"
+        if not path.exists():
+            from dfrepro.explain import figures
+
+            for run in figures.RUNS[name]:
+                self.scores([run])
+            pipeline.embed(self.params, name)
+        return pd.read_parquet(path)
+
+    def controls(self) -> dict[str, Any]:
+        """The short-cut controls of the stand-in, measured if they are not there yet."""
+        path = pipeline.results_folder(self.params) / "controls.json"
+        if not path.exists():
+            self.store("ffpp-c23")
+            pipeline.controls(self.params)
+        return read_json(path)
+
+    def printed(self, paper: str, table: str) -> pd.DataFrame:
+        """A table as the paper prints it."""
+        from dfrepro.report import ledger
+
+        return ledger.table(paper, table)
+
+    def save(self, figure: "Figure", name: str) -> Path:
+        """Save a figure as PNG among this notebook's, whole or not at all."""
+        path = self.params.artifacts / "figures" / self.name / f"{name}.png"
+        with atomic_file(path) as partial:
+            figure.savefig(partial)
+        return path
+
+
+def open(name: str, scale: str | None = None) -> Workbook:
+    """Open the workbook for one notebook.
+
+    `scale` is what papermill injects; None leaves it to DFREPRO_SCALE or params.yaml.
+    """
+    from dfrepro.report import plots
+
+    if not (pipeline.NOTEBOOKS / f"{name}.ipynb").exists():
+        raise WorkbookError(f"there is no notebook {name!r}", where="notebooks")
+    plots.theme()
+    return Workbook(name, params.load(scale=scale))
+
+
+def _is_of(folder: Path, spec: dict[str, Any]) -> bool:
+    try:
+        return read_json(folder / "meta.json")["spec"] == spec
+    except (OSError, ValueError, KeyError):
+        return False
