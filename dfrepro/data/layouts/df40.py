@@ -29,7 +29,7 @@ class DF40(Reader):
 
     def read(self, root: Path, compression: str) -> Reading:
         reading = Reading()
-        for folder in image_folders(root):
+        for folder in image_folders(root, deep=True):
             reading.videos.extend(_entries(folder, folder.relative_to(root)))
         methods = {video.manipulation for video in reading.videos if video.label != REAL}
         if methods and len(methods) < OFFICIAL_METHODS:
@@ -54,7 +54,7 @@ def _entries(folder: Path, relative: Path) -> Iterator[Video]:
 def _video(told: Place, path: Path, rest: tuple[str, ...], kind: str) -> Video:
     method = told.words[0] if told.words else "fake"
     split = told.split or "test"
-    words = without(rest, NEUTRAL_WORDS)
+    words = without(rest, NEUTRAL_WORDS) or (path.name,)
     if told.label == REAL:
         words = (method, *words)  # methods bring reals of their own, which may have the same names
     name = "/".join((split, *words))
@@ -65,9 +65,8 @@ def _video(told: Place, path: Path, rest: tuple[str, ...], kind: str) -> Video:
 
 def _identities(words: tuple[str, ...]) -> tuple[str, ...]:
     """Return ff/000, ff/003 of ff/000_003, and cdf/id0, cdf/id1 of cdf/id0_id1_0000; else the whole name."""
-    domain, name = words[0], words[-1]
-    if re.fullmatch(r"\d{3}(_\d{3})?", name):
-        return tuple(f"{domain}/{person}" for person in name.split("_"))
-    if match := re.match(r"(id\d+)(?:_(id\d+))?_", name):
-        return tuple(f"{domain}/{person}" for person in match.groups() if person)
+    domain = words[0]
+    for name in words:  # from the outside in: a clip's folder tells people, the frame in it a number
+        if match := re.fullmatch(r"(\d{3})(?:_(\d{3}))?", name) or re.match(r"(id\d+)(?:_(id\d+))?_", name):
+            return tuple(f"{domain}/{person}" for person in match.groups() if person)
     return ("/".join(words),)

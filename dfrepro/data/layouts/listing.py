@@ -53,20 +53,23 @@ def video_files(folder: Path) -> dict[str, Path]:
     return found
 
 
-def image_folders(top: Path) -> Iterator[Path]:
-    """Yield every folder at or below `top` that holds an image, sorted; folders below such a one are not entered."""
-    for folder, has_image in _folders(top):
+def image_folders(top: Path, deep: bool = False) -> Iterator[Path]:
+    """Yield every folder at or below `top` that holds an image, sorted.
+
+    Folders below such a one are entered only if `deep`.
+    """
+    for folder, has_image in _folders(top, deep):
         if has_image:
             yield folder
 
 
 def image_files(top: Path) -> Iterator[Path]:
     """Yield every image file at or below `top`, folder by folder, sorted."""
-    for folder, _ in _folders(top, stop_at_images=False):
+    for folder in image_folders(top, deep=True):
         yield from (folder / name for name in file_names(folder) if is_image(name))
 
 
-def _folders(top: Path, stop_at_images: bool = True) -> Iterator[tuple[Path, bool]]:
+def _folders(top: Path, deep: bool) -> Iterator[tuple[Path, bool]]:
     """Yield (folder, holds an image) depth first; a folder reached twice through links is visited once."""
     stack, seen = [top], set()
     while stack:
@@ -80,7 +83,7 @@ def _folders(top: Path, stop_at_images: bool = True) -> Iterator[tuple[Path, boo
         seen.add((status.st_dev, status.st_ino))
         has_image = any(is_image(entry.name) for entry in _scan(folder))  # stops at the first: clips hold thousands
         yield folder, has_image
-        if not (has_image and stop_at_images):
+        if deep or not has_image:
             stack.extend(folder / name for name in reversed(folder_names(folder)))
 
 

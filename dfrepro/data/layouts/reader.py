@@ -106,10 +106,10 @@ class Reader(ABC):
 
 
 def in_order(videos: Iterable[Video], where: object) -> list[Video]:
-    """Return the videos sorted by key; `WorkbookError` if two share one."""
-    ordered = sorted(videos, key=lambda video: (video.key, str(video.path)))
+    """Return the videos sorted by key; `WorkbookError` if two share one (and the compression)."""
+    ordered = sorted(videos, key=lambda video: (video.key, video.compression, str(video.path)))
     for one, other in pairwise(ordered):
-        if one.key == other.key:
+        if (one.key, one.compression) == (other.key, other.compression):
             splits = "" if one.split == other.split else f", in {one.split} and in {other.split}"
             raise WorkbookError(
                 f"duplicate video {'/'.join(one.key)!r}{splits}: {str(one.path)!r} and {str(other.path)!r}",
