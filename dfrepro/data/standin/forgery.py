@@ -1,0 +1,134 @@
+"""The forgeries. A `Recipe` says where the new face comes from, what decodes it, and how it is put in.
+
+Forging happens on the developed picture before the camera, so that blur, noise and codec of the video are the same
+for a real and for its fakes; what differs is the face alone.
+"""
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from dfrepro.data.standin.decoder import Decoder, face_box
+from dfrepro.data.standin.motion import State, move
+from dfrepro.data.standin.noise import Array, fractal
+from dfrepro.data.standin.regions import JAW, landmark_warp, soft_mask
+from dfrepro.data.standin.render import Actor, develop, head, landmarks
+from dfrepro.data.standin.scene import LightModel, Scene, draw_scene
+
+SEEN = 0.05  # a pixel with less of the forgery in it than this does not count as manipulated
+
+
+@dataclass(frozen=True)
+class Take:
+    """One performance, rendered: what the camera will film."""
+
+    actor: Actor
+    scene: Scene
+    motion: list[State]
+    behind: list[Array]  # linear light, without the head
+    frames: list[Array]  # (S, S, 3) display values
+    points: list[Array]  # (81, 2) true landmarks
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A forgery pipeline.
+
+    `origin`: "swap" renders the source's face in the target's pose, light and expression; "paste" warps a still picture of
+    the source by landmarks; "reenact" and "mouth" render the target again with the source's expression or mouth; "whole"
+    keeps the picture and only decodes it. `region` and `feather` (pixels) say where it goes, `decoder` what it passes.
+    `match` is the share of the target's colours it takes over, `mismatch` the spread of the colour error that remains.
+    `polish` smooths the renderer's skin (texture pixels), `grain` gives it the renderer's own.
+    """
+
+    name: str
+    origin: str
+    region: str
+    feather: float
+    decoder: Decoder | None = None
+    match: float = 1.0
+    mismatch: float = 0.0
+    polish: float = 0.0
+    grain: float = 0.0
+    nearest: bool = False
+    strength: float = 1.0  # share of the forged face in the blend
+    shake: float = 0.0  # tracking error, pixels
+
+
+def perform(rng: np.random.Generator, actor: Actor, frames: int, size: int, light: LightModel) -> Take:
+    """Let an actor move before a newly drawn scene and render it."""
+    motion = move(rng, frames, size=size)
+    scene = draw_scene(rng, actor, motion, size, light)
+    behind = [scene.behind(actor, state, i) for i, state in enumerate(motion)]
+    pictures = [develop(head(actor, state, scene.light).over(b)) for state, b in zip(motion, behind, strict=True)]
+    return Take(actor, scene, motion, behind, pictures, [landmarks(actor, state) for state in motion])
+
+
+def forge(rng: np.random.Generator, recipe: Recipe, target: Take, source: Take) -> tuple[list[Array], list[Array], list[Array]]:
+    """Return frames (S, S, 3), alphas (S, S) and true landmarks (81, 2) of the forged video, one a frame of `target`."""
+    count, size = len(target.frames), target.scene.size
+    faces, points = _faces(rng, recipe, target, source)
+    lattice = rng.choice([-1, 1]) * rng.uniform(0.7, 1.3, 3)
+    gain, offset = np.exp(recipe.mismatch * rng.standard_normal(3)), 0.3 * recipe.mismatch * rng.standard_normal(3)
+    frames, alphas = [], []
+    for i in range(count):
+        face = faces[i]
+        where = points[i] + recipe.shake * rng.standard_normal(2)
+        if recipe.decoder:
+            face = recipe.decoder(face, face_box(where), lattice)
+        if recipe.origin == "whole":
+            frames.append(np.clip(face, 0, 1))
+            alphas.append(np.ones((size, size), np.float32))
+            continue
+        alpha = recipe.strength * soft_mask(recipe.region, where, size, recipe.feather * size / 224)
+        face = _colour(face, target.frames[i], alpha, recipe.match, gain, offset)
+        frames.append(np.clip(target.frames[i] + (face - target.frames[i]) * alpha[..., None], 0, 1))
+        alphas.append(alpha)
+    return frames, alphas, points
+
+
+def _faces(rng: np.random.Generator, recipe: Recipe, target: Take, source: Take) -> tuple[list[Array], list[Array]]:
+    """The new face in each frame, before decoding and blending, and its landmarks."""
+    if recipe.origin == "whole":
+        return target.frames, target.points
+    if recipe.origin == "paste":
+        still = int(np.argmin([abs(state.yaw - target.motion[0].yaw) for state in source.motion]))
+        faces = [landmark_warp(source.frames[still], source.points[still], points) for points in target.points]
+        return faces, target.points
+    if recipe.origin == "swap":
+        actor, states = source.actor, target.motion
+    else:
+        actor, expression = target.actor, State.with_mouth if recipe.origin == "mouth" else State.with_expression
+        states = [expression(mine, other) for mine, other in zip(target.motion, source.motion, strict=True)]
+    actor = _retouched(rng, actor, recipe)
+    points = [landmarks(actor, state) for state in states]
+    if recipe.origin == "swap":  # the outline of the head stays the target's
+        points = [np.concatenate([mine[JAW], new[17:]]) for mine, new in zip(target.points, points, strict=True)]
+    crude = {"supersample": 1, "nearest": True} if recipe.nearest else {}
+    layers = [head(actor, state, target.scene.light, **crude) for state in states]
+    return [develop(layer.over(b)) for layer, b in zip(layers, target.behind, strict=True)], points
+
+
+def _retouched(rng: np.random.Generator, actor: Actor, recipe: Recipe) -> Actor:
+    """The actor as the forger's renderer models it: skin smoothed, with the renderer's own grain."""
+    if not recipe.polish and not recipe.grain:
+        return actor
+    albedo = actor.atlas.albedo
+    if recipe.polish:
+        albedo = cv2.GaussianBlur(albedo, (0, 0), recipe.polish)
+    if recipe.grain:
+        albedo = albedo * (1 + recipe.grain * fractal(rng, albedo.shape[:2], cells=(70, 70), octaves=1))[..., None]
+    return replace(actor, atlas=replace(actor.atlas, albedo=np.maximum(albedo, 0.003).astype(np.float32)))
+
+
+def _colour(face: Array, target: Array, alpha: Array, match: float, gain: Array, offset: Array) -> Array:
+    """Reinhard transfer of mean and deviation towards the target under the mask, then the error that remains."""
+    inside = alpha > 0.5
+    if not inside.any():
+        return face
+    mine, theirs = face[inside], target[inside]
+    mean, goal = mine.mean(0), theirs.mean(0)
+    scale = 1 + match * (np.clip(theirs.std(0) / (mine.std(0) + 1e-3), 0.6, 1.6) - 1)
+    shifted = (face - mean) * scale + mean + match * (goal - mean)
+    return (shifted * gain + offset).astype(np.float32)
