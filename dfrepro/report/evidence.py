@@ -1,0 +1,246 @@
+"""What was measured, ready to be compared: one number a run, seed and test set, and its bootstrap over videos.
+
+Results are a tidy frame with columns run, seed, dataset, metric, value and, where a test set was altered, condition
+(default "clean"). Scores, if given, are one row a video or a frame: run, seed, dataset, manipulation, video, label,
+score, and condition and frame where there are such. A metric that is not among the results is computed from scores.
+
+The videos of a test set are drawn again with replacement within each manipulation, the same draw for every run, seed
+and condition: a difference between two runs is then a difference on the same videos. Videos that share a source are
+drawn independently, which makes the intervals of FF++-shaped sets a little too narrow.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dfrepro.errors import WorkbookError
+from dfrepro.report.schema import Operand
+
+RESULTS = ("run", "seed", "dataset", "metric", "value")
+SCORES = ("run", "seed", "dataset", "manipulation", "video", "label", "score")
+CHUNK = 256  # bootstrap draws at a time: bounds the memory of large test sets
+Weighted = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+
+def weighted_auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """AUC for each row of `weights` (B, n), ties counting half; NaN where a class has no weight."""
+    order = np.argsort(scores, kind="stable")
+    labels, weights = labels[order].astype(bool), weights[:, order].astype(float)
+    starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) != 0])  # first of each group of equal scores
+    positive = np.add.reduceat(np.where(labels, weights, 0), starts, axis=1)  # (B, groups)
+    negative = np.add.reduceat(np.where(labels, 0, weights), starts, axis=1)
+    below = np.cumsum(negative, axis=1) - negative / 2
+    pairs = positive.sum(axis=1) * negative.sum(axis=1)
+    return np.divide((positive * below).sum(axis=1), pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
+
+
+def weighted_accuracy(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Share of right decisions at the threshold .5, for each row of `weights` (B, n)."""
+    return _mean((scores > 0.5) == labels.astype(bool), weights)
+
+
+def weighted_log_loss(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Mean cross-entropy in nats, scores clipped to [1e-7, 1 − 1e-7]; for each row of `weights` (B, n)."""
+    clipped = np.clip(scores, 1e-7, 1 - 1e-7)
+    return _mean(-np.where(labels == 1, np.log(clipped), np.log1p(-clipped)), weights)
+
+
+def _mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return (weights @ values.astype(float)) / weights.sum(axis=1)
+
+
+# metric: (function, whether its items are frames)
+METRICS: dict[str, tuple[Weighted, bool]] = {
+    "video_auc": (weighted_auc, False),
+    "accuracy": (weighted_accuracy, False),
+    "log_loss": (weighted_log_loss, False),
+    "frame_auc": (weighted_auc, True),
+    "frame_accuracy": (weighted_accuracy, True),
+}
+
+
+class Evidence:
+    """Results and scores behind one question: what did this run give, and how far would other videos move it?
+
+    Parameters
+    ----------
+    results, scores : the frames described at the top of this module; either may be None.
+    n_boot : number of bootstrap draws.
+    seed : of the draws; the same seed and data give the same intervals to the last bit.
+
+    Raises `WorkbookError` for a missing column or a measurement given twice.
+    """
+
+    def __init__(
+        self, results: pd.DataFrame | None, scores: pd.DataFrame | None = None, *, n_boot: int = 2000, seed: int = 0
+    ):
+        self.n_boot, self.seed = n_boot, seed
+        self._points = _points(results)
+        self._scores = _scores(scores)
+        self._videos = {} if scores is None else {name: _videos(group) for name, group in scores.groupby("dataset")}
+        self._point = lru_cache(maxsize=None)(self._point_once)
+        self._drawn = lru_cache(maxsize=None)(self._drawn_once)
+        self._weights = lru_cache(maxsize=None)(self._weights_once)
+
+    def seeds(self, run: str) -> list[int]:
+        known = {key[1] for key in self._points if key[0] == run} | {key[1] for key in self._scores if key[0] == run}
+        return sorted(known)
+
+    def value(self, operand: Operand, seed: int) -> float | None:
+        """The operand's number for one seed; None where a part of it was not measured; NaN where it was and is NaN."""
+        parts = [self._parts(operand, seed, condition) for condition in operand.condition]
+        if any(part is None for group in parts for part in group):
+            return None
+        altered = float(np.mean([np.mean(group) for group in parts]))
+        if operand.change is None:
+            return altered * operand.scale
+        clean = self._parts(operand, seed, "clean")
+        return (
+            None if any(part is None for part in clean) else _change(altered, np.mean(clean), operand) * operand.scale
+        )
+
+    def draws(self, operand: Operand, seed: int) -> np.ndarray | None:
+        """(n_boot,) values of the operand on drawn videos, centred as its scores are; None without scores."""
+        conditions = (*operand.condition, "clean") if operand.change else operand.condition
+        drawn = [[self._drawn(operand.run, seed, *_test(test, operand.metric), condition) for test in operand.test]
+                 for condition in conditions]  # fmt: skip
+        if not operand.test or any(part is None for group in drawn for part in group):
+            return None
+        means = [np.mean(group, axis=0) for group in drawn]  # a (n_boot,) for each condition
+        if operand.change is None:
+            return np.mean(means, axis=0) * operand.scale
+        return _change(np.mean(means[:-1], axis=0), means[-1], operand) * operand.scale
+
+    def missing(self, operand: Operand, seeds: list[int]) -> str:
+        """Why no seed gives this operand, in words; empty if one does."""
+        if not self.seeds(operand.run):
+            return operand.run
+        return "" if any(self.value(operand, seed) is not None for seed in seeds) else str(operand)
+
+    def _parts(self, operand: Operand, seed: int, condition: str) -> list[float | None]:
+        return [self._point(operand.run, seed, *_test(test, operand.metric), condition) for test in operand.test]
+
+    def _point_once(self, run: str, seed: int, dataset: str, metric: str, condition: str) -> float | None:
+        known = self._points.get((run, seed, dataset, metric, condition))
+        if known is not None:
+            return known
+        computed = self._compute(run, seed, dataset, metric, condition, None)
+        return None if computed is None else float(computed[0])
+
+    def _drawn_once(self, run: str, seed: int, dataset: str, metric: str, condition: str) -> np.ndarray | None:
+        """Draws around the point that is reported, so that a rounded or otherwise averaged result stays the centre."""
+        drawn = self._compute(run, seed, dataset, metric, condition, self._weights(_base(dataset)))
+        if drawn is None:
+            return None
+        full = self._compute(run, seed, dataset, metric, condition, None)
+        return drawn - full[0] + self._point(run, seed, dataset, metric, condition)
+
+    def _compute(self, run: str, seed: int, dataset: str, metric: str, condition: str, draws: np.ndarray | None):
+        """The metric from scores: for the videos as they are (1,), or for each row of `draws` (n_boot,)."""
+        items = self._scores.get((run, seed, _base(dataset), condition))
+        if items is None or metric not in METRICS:
+            return None
+        function, frames = METRICS[metric]
+        if frames and "frame" not in items:
+            return None
+        items = _subset(items, dataset)
+        if not frames:
+            items = items.groupby(["manipulation", "video", "label"], as_index=False)["score"].mean()
+        labels, scores = items["label"].to_numpy(), items["score"].to_numpy(dtype=float)
+        if np.isnan(scores).any():
+            return np.full(1 if draws is None else len(draws), np.nan)
+        if draws is None:
+            return function(labels, scores, np.ones((1, len(items))))
+        column = self._videos[_base(dataset)].get_indexer(pd.MultiIndex.from_frame(items[["manipulation", "video"]]))
+        chunks = [function(labels, scores, draws[at : at + CHUNK][:, column]) for at in range(0, len(draws), CHUNK)]
+        return np.concatenate(chunks)
+
+    def _weights_once(self, dataset: str) -> np.ndarray | None:
+        """(n_boot, videos): how often each video is drawn; as many of every manipulation as there are."""
+        videos = self._videos.get(dataset)
+        if videos is None:
+            return None
+        rng = np.random.default_rng([self.seed, *dataset.encode()])
+        manipulation = videos.get_level_values("manipulation")
+        weights = np.zeros((self.n_boot, len(videos)), np.float32)
+        for name in manipulation.unique():
+            here = np.flatnonzero(manipulation == name)
+            weights[:, here] = rng.multinomial(len(here), np.full(len(here), 1 / len(here)), size=self.n_boot)
+        return weights
+
+
+def read_evidence(folder: Path, **options: int) -> Evidence:
+    """Evidence from `folder`: metrics.parquet or metrics.csv, and scores.parquet where there is one."""
+    found = [path for path in (folder / "metrics.parquet", folder / "metrics.csv") if path.is_file()]
+    scores = folder / "scores.parquet"
+    if not found and not scores.is_file():
+        raise WorkbookError(
+            "holds neither metrics.parquet, metrics.csv nor scores.parquet",
+            where=folder,
+            remedy="Run `dvc repro` first",
+        )
+    results = _read(found[0]) if found else None
+    return Evidence(results, pd.read_parquet(scores) if scores.is_file() else None, **options)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+
+
+def _points(results: pd.DataFrame | None) -> dict[tuple, float]:
+    if results is None:
+        return {}
+    frame = _checked(results, RESULTS, "results")
+    keys = ["run", "seed", "dataset", "metric", "condition"]
+    _reject_twice(frame, keys, "results")
+    return dict(zip(frame[keys].itertuples(index=False, name=None), frame["value"].astype(float)))
+
+
+def _scores(scores: pd.DataFrame | None) -> dict[tuple, pd.DataFrame]:
+    if scores is None:
+        return {}
+    frame = _checked(scores, SCORES, "scores")
+    item = [name for name in ("manipulation", "video", "frame") if name in frame]
+    _reject_twice(frame, ["run", "seed", "dataset", "condition", *item], "scores")
+    return dict(iter(frame.groupby(["run", "seed", "dataset", "condition"])))  # type: ignore[arg-type]
+
+
+def _checked(frame: pd.DataFrame, columns: tuple[str, ...], what: str) -> pd.DataFrame:
+    lacking = [name for name in columns if name not in frame]
+    if lacking:
+        raise WorkbookError(f"lacks the column {lacking[0]}", where=what, remedy=f"Needed: {', '.join(columns)}")
+    return frame if "condition" in frame else frame.assign(condition="clean")
+
+
+def _reject_twice(frame: pd.DataFrame, keys: list[str], what: str) -> None:
+    again = frame[frame.duplicated(keys)]
+    if len(again):
+        raise WorkbookError(f"{', '.join(str(again.iloc[0][key]) for key in keys)} is given twice", where=what)
+
+
+def _videos(scores: pd.DataFrame) -> pd.MultiIndex:
+    return pd.MultiIndex.from_frame(
+        scores[["manipulation", "video"]].drop_duplicates().sort_values(["manipulation", "video"])
+    )
+
+
+def _test(test: str, metric: str) -> tuple[str, str]:
+    """Test set and metric of "diff:frame_auc", or of "diff" with the operand's own metric."""
+    name, _, own = test.partition(":")
+    return name, own or metric
+
+
+def _base(dataset: str) -> str:
+    return dataset.partition("/")[0]
+
+
+def _subset(items: pd.DataFrame, dataset: str) -> pd.DataFrame:
+    manipulation = dataset.partition("/")[2]
+    return items[items["label"].eq(0) | items["manipulation"].eq(manipulation)] if manipulation else items
+
+
+def _change(altered, clean, operand: Operand):
+    return altered - clean if operand.change == "absolute" else (altered - clean) / clean

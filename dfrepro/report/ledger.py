@@ -1,0 +1,175 @@
+"""The ledger: what the papers print, beside what was measured here, and where each table and figure is reproduced.
+
+papers/<paper>/tables/*.csv hold the printed values, tables.yaml says what each column would have to be measured on,
+anomalies.yaml where the printed values contradict themselves, coverage.yaml where each table and figure is reproduced.
+A measured column always carries its label ("stand-in") in its name: a number from generated faces is never the paper's.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import model_validator
+
+from dfrepro.errors import WorkbookError
+from dfrepro.report.evidence import Evidence
+from dfrepro.report.schema import ORDER, PAPERS, Entry, Operand, read_yaml, validated
+
+ROMAN = {name: number for number, name in enumerate(("I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X"), 1)}
+OWN = ("run", "test", "condition", "marks")  # columns of the CSVs that the paper does not print as such
+NOT_RUN, NOT_OURS = "not run", "not reproduced"
+
+
+class Column(Entry):
+    """A printed column: what to measure for it, or what it is the average of; neither: printed only."""
+
+    test: str | tuple[str, ...] | None = None
+    metric: str | None = None
+    condition: str | tuple[str, ...] | None = None
+    change: Literal["absolute", "relative"] | None = None
+    unit: Literal["percent", "fraction"] | None = None
+    average_of: tuple[str, ...] = ()
+
+
+class TableSpec(Entry):
+    title: str
+    source: str
+    unit: Literal["percent", "fraction", "count"]
+    keys: tuple[str, ...]
+    columns: dict[str, Column]
+
+    def factor(self, column: str) -> float:
+        return 100.0 if (self.columns[column].unit or self.unit) == "percent" else 1.0
+
+
+class Covered(Entry):
+    """One table or figure: either where it is reproduced, or why not; `lacks` says what a reproduced one leaves out."""
+
+    id: str
+    title: str
+    printed: Literal["values", "no numbers", "missing from the text", "drawing"]
+    notebook: str = ""
+    stage: str = ""
+    why_not: str = ""
+    lacks: str = ""
+
+    @model_validator(mode="after")
+    def says_where_or_why_not(self) -> "Covered":
+        if bool(self.notebook) == bool(self.why_not):
+            raise ValueError("give either `notebook` or `why_not`")
+        return self
+
+
+def table(paper: str, identifier: str | int, root: Path = PAPERS) -> pd.DataFrame:
+    """Table `identifier` ("T4", 4, "IV", "6a") of a paper, as printed: key columns, values as float, `run` and marks.
+
+    `attrs` carry title, source and unit. Raises `WorkbookError` naming the tables that there are.
+    """
+    name, spec = _spec(paper, identifier, root)
+    types = dict.fromkeys((*spec.keys, *OWN), str)
+    frame = pd.read_csv(root / paper / "tables" / f"{name}.csv", dtype=types, keep_default_na=False, na_values=[""])
+    frame[[key for key in frame if key in types]] = frame[[key for key in frame if key in types]].fillna("")
+    frame.attrs = {"paper": paper, "table": name, "title": spec.title, "source": spec.source, "unit": spec.unit}
+    return frame
+
+
+def beside(
+    paper: str,
+    identifier: str | int,
+    measured: pd.DataFrame | Evidence,
+    *,
+    label: str = "stand-in",
+    root: Path = PAPERS,
+) -> pd.DataFrame:
+    """The printed table with a measured column beside every column that can be measured.
+
+    `measured` is tidy results (run, seed, dataset, metric, value) or evidence. A measured value is the mean over seeds
+    in the table's unit. A row of ours without results reads "not run", one of another paper's detector "not reproduced".
+    """
+    printed, (_, spec) = table(paper, identifier, root), _spec(paper, identifier, root)
+    evidence = measured if isinstance(measured, Evidence) else Evidence(measured)
+    rows = [_beside_row(row, spec, evidence, label) for _, row in printed.iterrows()]
+    joined = pd.DataFrame(rows)
+    joined.attrs = printed.attrs | {"label": label}
+    return joined
+
+
+def coverage(root: Path = PAPERS) -> pd.DataFrame:
+    """Every table and figure of the five papers: id, title, what is printed, and where it is reproduced or why not.
+
+    Raises `WorkbookError` where coverage.yaml leaves out a table or figure that its own count promises.
+    """
+    rows = [
+        {"paper": paper, **entry.model_dump()} for paper in ORDER for entry in _coverage(root / paper / "coverage.yaml")
+    ]
+    return pd.DataFrame(rows)
+
+
+def anomalies(root: Path = PAPERS) -> pd.DataFrame:
+    """Where the papers' printed values contradict themselves, their text or arithmetic."""
+    return pd.DataFrame([{"paper": p} | entry for p in ORDER for entry in read_yaml(root / p / "anomalies.yaml") or ()])
+
+
+@lru_cache
+def _specs(path: Path) -> dict[str, TableSpec]:
+    tables: dict[str, Any] = read_yaml(path)["tables"]
+    return {name: validated(TableSpec, entry, f"{path}: {name}") for name, entry in tables.items()}
+
+
+def _spec(paper: str, identifier: str | int, root: Path) -> tuple[str, TableSpec]:
+    if paper not in ORDER:
+        raise WorkbookError(f"no paper is called {paper}", where="ledger", remedy=f"There are {', '.join(ORDER)}")
+    specs = _specs(root / paper / "tables.yaml")
+    text = str(identifier)
+    name = text if text in specs else f"T{ROMAN.get(text, text)}"
+    if name not in specs:
+        raise WorkbookError(f"{paper} has no table {text}", where="ledger", remedy=f"There are {', '.join(specs)}")
+    return name, specs[name]
+
+
+def _beside_row(row: pd.Series, spec: TableSpec, evidence: Evidence, label: str) -> dict[str, Any]:
+    cells: dict[str, Any] = {key: row[key] for key in spec.keys}
+    found: dict[str, Any] = {}
+    for name, column in spec.columns.items():
+        cells[f"{name} (printed)"] = row[name]
+        if column.average_of:
+            found[name] = _average([found[part] for part in column.average_of])
+        elif column.metric:
+            found[name] = _measured(row, column, evidence, spec.factor(name))
+        if name in found:
+            cells[f"{name} ({label})"] = found[name]
+    return cells | {"run": row.get("run", "")}
+
+
+def _measured(row: pd.Series, column: Column, evidence: Evidence, factor: float) -> float | str:
+    run = row.get("run", "")
+    if not run:
+        return NOT_OURS
+    operand = Operand.model_validate({
+        "run": run, "metric": column.metric, "test": column.test or row.get("test"), "change": column.change,
+        "condition": column.condition or row.get("condition") or "clean",
+    })  # fmt: skip
+    values = [value for seed in evidence.seeds(run) if (value := evidence.value(operand, seed)) is not None]
+    return float(np.mean(values)) * factor if values else NOT_RUN
+
+
+def _average(parts: list[float | str]) -> float | str:
+    """The mean of a row's columns; a row that was not measured on all of them has none, rather than another average."""
+    numbers = [part for part in parts if not isinstance(part, str)]
+    return float(np.mean(numbers)) if len(numbers) == len(parts) else next(p for p in parts if isinstance(p, str))
+
+
+def _coverage(path: Path) -> list[Covered]:
+    document = read_yaml(path)
+    entries = [validated(Covered, entry, f"{path}: {entry.get('id')}") for entry in document["covered"]]
+    promised = [f"T{n}" for n in range(1, document["tables"] + 1)] + [
+        f"F{n}" for n in range(1, document["figures"] + 1)
+    ]
+    known = {entry.id.rstrip("abc") for entry in entries}
+    if absent := [name for name in promised if name not in known]:
+        raise WorkbookError(
+            f"says nothing of {', '.join(absent)}", where=path, remedy="Say where it is reproduced, or why not"
+        )
+    return entries
