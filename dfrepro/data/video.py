@@ -1,0 +1,198 @@
+"""Chosen frames of one video, decoded by FFmpeg (PyAV) with as little work as gives exact pixels.
+
+The container is first read without decoding, which gives every frame's time stamp and the key frames. Frames are then
+known by rank in order of presentation, whatever the frame rate does and whatever frame count the header claims.
+Decoding jumps to the last key frame before a wanted frame where that saves work, leaves out frames that are neither
+wanted nor referred to by others, and converts wanted frames alone to RGB.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from dfrepro.errors import WorkbookError
+
+MAX_PIXELS = 2**26  # 8192 x 8192: 8K video passes, a declared size bomb is refused before it is decoded
+SEEK_PAYS = 16  # frames that a jump must save to be worth refilling the decoder
+
+# Playlist demuxers would open other files and addresses; pictures are PIL's (media.py)
+CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,h264,hevc,av1,obu,ivf,m4v,flv,asf,ogg,mxf,nut,"
+    "yuv4mpegpipe,mpjpeg,mjpeg,dv,rm,vc1,wtv"
+)
+GUARD = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
+EXACT = {"max_pixels": str(MAX_PIXELS), "err_detect": "explode"}  # a concealed error is not the video's pixel
+
+
+@dataclass(frozen=True)
+class _Entry:
+    pts: int
+    is_key: bool
+
+
+class VideoFile:
+    """An opened video; see `dfrepro.data.media.Media`."""
+
+    names = None
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.missing: dict[int, str] = {}
+        self.notes: list[str] = []
+        with self._opened() as container:
+            stream = _stream(container, path)
+            declared = stream.frames
+            self._entries, self.count = _index(container, stream)
+        if 0 < self.count < declared:
+            self.notes.append(f"the file ends early: it declares {declared} frames and holds {self.count}")
+        self._keys = [rank for rank, entry in enumerate(self._entries) if entry.is_key]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_) -> None:
+        """Nothing stays open between reads."""
+
+    def read(self, indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+        left = set(indices)
+        for careful in (False, True):  # a damaged or odd stream gets a second, plain pass for what the first one lost
+            if not left:
+                break
+            for index, frame in self._decode(sorted(left), careful=careful):
+                if index in left:
+                    left.discard(index)
+                    yield index, _upright_rgb(frame)
+        self.missing.update(dict.fromkeys(sorted(left), "could not be decoded"))
+
+    def _decode(self, wanted: list[int], *, careful: bool) -> Iterator[tuple[int, av.VideoFrame]]:
+        try:
+            with self._opened() as container:
+                stream = _stream(container, self.path)
+                if not self._entries:
+                    yield from _by_order(container, stream, wanted)
+                    return
+                for jump, indices in self._segments(wanted) if not careful else [(None, wanted)]:
+                    if jump is not None:
+                        container.seek(self._entries[jump].pts, stream=stream)
+                    yield from self._by_time(container, stream, indices, skip=not careful)
+        except (av.FFmpegError, WorkbookError):  # what is still wanted is reported as missing
+            return
+
+    def _segments(self, wanted: list[int]) -> list[tuple[int | None, list[int]]]:
+        """Cut `wanted` into runs to decode in one go, each with the key frame to jump to (None: go on)."""
+        segments: list[tuple[int | None, list[int]]] = []
+        position = 0
+        for index in wanted:
+            place = bisect_right(self._keys, index) - 1
+            key = self._keys[place] if place >= 0 else 0
+            if key - position > SEEK_PAYS:
+                segments.append((key, [index]))
+            elif segments:
+                segments[-1][1].append(index)
+            else:
+                segments.append((None, [index]))
+            position = index
+        return segments
+
+    def _by_time(
+        self, container: InputContainer, stream: VideoStream, indices: list[int], *, skip: bool
+    ) -> Iterator[tuple[int, av.VideoFrame]]:
+        wanted = {self._entries[index].pts: index for index in indices}
+        last = max(wanted)
+        for frame in _frames(container, stream, wanted if skip else None):
+            if frame.pts in wanted and not frame.is_corrupt:
+                yield wanted[frame.pts], frame
+            if frame.pts is not None and frame.pts >= last:
+                return
+
+    def _opened(self) -> InputContainer:
+        # "file:" and an absolute path: a name with a colon would be taken for a protocol
+        address = f"file:{self.path.absolute()}"
+        try:
+            return av.open(address, options=GUARD)
+        except (av.FFmpegError, ValueError, UnicodeError) as error:
+            raise WorkbookError(
+                f"not a video that FFmpeg reads ({_reason(error)})",
+                where=self.path,
+                remedy="Compare its size with the source's and copy or download it again",
+            ) from error
+
+
+def too_large(width: int, height: int, where: object = "") -> None:
+    """Refuse a declared size above `MAX_PIXELS`, or none."""
+    if width < 1 or height < 1:
+        raise WorkbookError(f"declares a size of {width} x {height}", where=where, remedy="Copy or download it again")
+    if width * height > MAX_PIXELS:
+        what = f"declares {width} x {height} pixels, more than {MAX_PIXELS}"
+        raise WorkbookError(what, where=where, remedy="Leave it out, or reduce it first")
+
+
+def _stream(container: InputContainer, path: Path) -> VideoStream:
+    if not container.streams.video:
+        raise WorkbookError("holds no video stream", where=path, remedy="Check that it is the right file")
+    stream = container.streams.video[0]
+    context = stream.codec_context
+    too_large(context.width, context.height, path)
+    context.options = EXACT
+    context.thread_type, context.thread_count = "NONE", 1  # one process a video: threads would fight for the cores
+    return stream
+
+
+def _index(container: InputContainer, stream: VideoStream) -> tuple[list[_Entry], int]:
+    """Every frame in order of presentation, without decoding; no entries where time stamps cannot tell frames apart."""
+    entries: list[tuple[int | None, bool]] = []
+    try:
+        for packet in container.demux(stream):
+            if packet.size and not packet.is_discard:
+                entries.append((packet.pts, packet.is_keyframe))
+    except av.FFmpegError:
+        pass  # a truncated file: what came before counts
+    times = [pts for pts, _ in entries if pts is not None]
+    if len(set(times)) < len(entries):
+        return [], len(entries)
+    return [_Entry(pts, key) for pts, key in sorted(entries)], len(entries)  # type: ignore[arg-type, type-var]
+
+
+def _frames(
+    container: InputContainer, stream: VideoStream, wanted: dict[int, int] | None
+) -> Iterator[av.VideoFrame]:
+    """Decode on from here; with `wanted`, frames that are neither wanted nor referred to are left out."""
+    context = stream.codec_context
+    for packet in container.demux(stream):
+        if wanted is not None:
+            context.skip_frame = "DEFAULT" if packet.pts in wanted or not packet.size else "NONREF"
+        try:
+            yield from packet.decode()  # type: ignore[misc]
+        except av.FFmpegError:
+            continue  # this packet is lost, later ones may not be
+
+
+def _by_order(
+    container: InputContainer, stream: VideoStream, wanted: list[int]
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Without usable time stamps a frame is known by its place in the decoder's output."""
+    left = set(wanted)
+    for index, frame in enumerate(_frames(container, stream, None)):
+        if index in left:
+            left.discard(index)
+            yield index, frame
+        if not left:
+            return
+
+
+def _upright_rgb(frame: av.VideoFrame) -> np.ndarray:
+    """(H, W, 3) uint8, turned as the phone's display matrix asks (PyAV's angle is counter-clockwise, as rot90's)."""
+    too_large(frame.width, frame.height)
+    turns = round(frame.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
