@@ -12,6 +12,7 @@ drawn independently, which makes the intervals of FF++-shaped sets a little too 
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -91,37 +92,18 @@ class Evidence:
 
     def value(self, operand: Operand, seed: int) -> float | None:
         """The operand's number for one seed; None where a part of it was not measured; NaN where it was and is NaN."""
-        parts = [self._parts(operand, seed, condition) for condition in operand.condition]
-        if any(part is None for group in parts for part in group):
-            return None
-        altered = float(np.mean([np.mean(group) for group in parts]))
-        if operand.change is None:
-            return altered * operand.scale
-        clean = self._parts(operand, seed, "clean")
-        return (
-            None if any(part is None for part in clean) else _change(altered, np.mean(clean), operand) * operand.scale
-        )
+        joined = _joined(operand, lambda *at: self._point(operand.run, seed, *at))
+        return None if joined is None else float(joined)
 
     def draws(self, operand: Operand, seed: int) -> np.ndarray | None:
-        """(n_boot,) values of the operand on drawn videos, centred as its scores are; None without scores."""
-        conditions = (*operand.condition, "clean") if operand.change else operand.condition
-        drawn = [[self._drawn(operand.run, seed, *_test(test, operand.metric), condition) for test in operand.test]
-                 for condition in conditions]  # fmt: skip
-        if not operand.test or any(part is None for group in drawn for part in group):
-            return None
-        means = [np.mean(group, axis=0) for group in drawn]  # a (n_boot,) for each condition
-        if operand.change is None:
-            return np.mean(means, axis=0) * operand.scale
-        return _change(np.mean(means[:-1], axis=0), means[-1], operand) * operand.scale
+        """(n_boot,) values of the operand on drawn videos, around `value`; None where there are no scores for it."""
+        return _joined(operand, lambda *at: self._drawn(operand.run, seed, *at))
 
     def missing(self, operand: Operand, seeds: list[int]) -> str:
         """Why no seed gives this operand, in words; empty if one does."""
         if not self.seeds(operand.run):
             return operand.run
         return "" if any(self.value(operand, seed) is not None for seed in seeds) else str(operand)
-
-    def _parts(self, operand: Operand, seed: int, condition: str) -> list[float | None]:
-        return [self._point(operand.run, seed, *_test(test, operand.metric), condition) for test in operand.test]
 
     def _point_once(self, run: str, seed: int, dataset: str, metric: str, condition: str) -> float | None:
         known = self._points.get((run, seed, dataset, metric, condition))
@@ -132,13 +114,16 @@ class Evidence:
 
     def _drawn_once(self, run: str, seed: int, dataset: str, metric: str, condition: str) -> np.ndarray | None:
         """Draws around the point that is reported, so that a rounded or otherwise averaged result stays the centre."""
-        drawn = self._compute(run, seed, dataset, metric, condition, self._weights(_base(dataset)))
-        if drawn is None:
-            return None
+        weights = self._weights(_base(dataset))
+        drawn = None if weights is None else self._compute(run, seed, dataset, metric, condition, weights)
         full = self._compute(run, seed, dataset, metric, condition, None)
-        return drawn - full[0] + self._point(run, seed, dataset, metric, condition)
+        return (
+            None if drawn is None or full is None else drawn - full + self._point(run, seed, dataset, metric, condition)
+        )
 
-    def _compute(self, run: str, seed: int, dataset: str, metric: str, condition: str, draws: np.ndarray | None):
+    def _compute(
+        self, run: str, seed: int, dataset: str, metric: str, condition: str, draws: np.ndarray | None
+    ) -> np.ndarray | None:
         """The metric from scores: for the videos as they are (1,), or for each row of `draws` (n_boot,)."""
         items = self._scores.get((run, seed, _base(dataset), condition))
         if items is None or metric not in METRICS:
@@ -148,7 +133,7 @@ class Evidence:
             return None
         items = _subset(items, dataset)
         if not frames:
-            items = items.groupby(["manipulation", "video", "label"], as_index=False)["score"].mean()
+            items = items.groupby(["manipulation", "video", "label"])["score"].mean().reset_index()
         labels, scores = items["label"].to_numpy(), items["score"].to_numpy(dtype=float)
         if np.isnan(scores).any():
             return np.full(1 if draws is None else len(draws), np.nan)
@@ -203,9 +188,9 @@ def _scores(scores: pd.DataFrame | None) -> dict[tuple, pd.DataFrame]:
     if scores is None:
         return {}
     frame = _checked(scores, SCORES, "scores")
-    item = [name for name in ("manipulation", "video", "frame") if name in frame]
-    _reject_twice(frame, ["run", "seed", "dataset", "condition", *item], "scores")
-    return dict(iter(frame.groupby(["run", "seed", "dataset", "condition"])))  # type: ignore[arg-type]
+    keys = ["run", "seed", "dataset", "condition"]
+    _reject_twice(frame, keys + [name for name in ("manipulation", "video", "frame") if name in frame], "scores")
+    return {tuple(key): group for key, group in frame.groupby(keys)}  # type: ignore[arg-type]
 
 
 def _checked(frame: pd.DataFrame, columns: tuple[str, ...], what: str) -> pd.DataFrame:
@@ -227,6 +212,21 @@ def _videos(scores: pd.DataFrame) -> pd.MultiIndex:
     )
 
 
+def _joined(operand: Operand, look: Callable[[str, str, str], Any]) -> Any:
+    """What `look` knows (a number, or draws of it), averaged over tests and conditions, as a change if asked for."""
+
+    def at(condition: str) -> Any:
+        parts = [look(*_test(test, operand.metric), condition) for test in operand.test]
+        return None if any(part is None for part in parts) else np.mean(parts, axis=0)
+
+    altered = [at(condition) for condition in operand.condition]
+    clean = at("clean") if operand.change else 0.0
+    if clean is None or any(part is None for part in altered):
+        return None
+    mean = np.mean(altered, axis=0)
+    return operand.scale * ((mean - clean) / clean if operand.change == "relative" else mean - clean)
+
+
 def _test(test: str, metric: str) -> tuple[str, str]:
     """Test set and metric of "diff:frame_auc", or of "diff" with the operand's own metric."""
     name, _, own = test.partition(":")
@@ -239,8 +239,7 @@ def _base(dataset: str) -> str:
 
 def _subset(items: pd.DataFrame, dataset: str) -> pd.DataFrame:
     manipulation = dataset.partition("/")[2]
-    return items[items["label"].eq(0) | items["manipulation"].eq(manipulation)] if manipulation else items
-
-
-def _change(altered, clean, operand: Operand):
-    return altered - clean if operand.change == "absolute" else (altered - clean) / clean
+    if not manipulation:
+        return items
+    inside = (items["manipulation"] + "/").str.startswith(manipulation + "/")  # "diff/FS" holds FS/DiffFace, FS/DCFace
+    return items[items["label"].eq(0) | inside]

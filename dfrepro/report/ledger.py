@@ -86,7 +86,7 @@ def beside(
     """The printed table with a measured column beside every column that can be measured.
 
     `measured` is tidy results (run, seed, dataset, metric, value) or evidence. A measured value is the mean over seeds
-    in the table's unit. A row of ours without results reads "not run", one of another paper's detector "not reproduced".
+    in the table's unit. A row of ours without results reads "not run", another paper's "not reproduced".
     """
     printed, (_, spec) = table(paper, identifier, root), _spec(paper, identifier, root)
     evidence = measured if isinstance(measured, Evidence) else Evidence(measured)

@@ -35,8 +35,8 @@ class Operand(Entry):
     """
 
     run: str
-    test: tuple[str, ...] = ()
-    metric: str = ""
+    test: tuple[str, ...] = Field(min_length=1)
+    metric: str = Field(min_length=1)
     condition: tuple[str, ...] = ("clean",)
     change: Literal["absolute", "relative"] | None = None
     scale: float = 1.0

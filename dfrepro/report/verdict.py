@@ -138,8 +138,8 @@ def _side(side: Operand | float | None, evidence: Evidence, seeds: Iterable[int]
 
 def _effect(of: Operand, over: Operand | float | None, evidence: Evidence, seeds: list[int], sign: int = 1) -> Effect:
     points = sign * (_side(of, evidence, seeds) - _side(over, evidence, seeds))  # (S,)
-    drawn = [_drawn_difference(of, over, evidence, seed) for seed in seeds]
-    videos = None if any(d is None for d in drawn) else sign * np.stack(drawn) - points[:, None]  # (S, B) deviations
+    drawn = _all_or_none(_drawn_difference(of, over, evidence, seed) for seed in seeds)
+    videos = None if drawn is None else sign * drawn - points[:, None]  # (S, B) deviations
     spread = _seed_deviations(points, evidence)
     parts = [part for part in (spread, None if videos is None else videos.mean(axis=0)) if part is not None]
     named = " and ".join(name for name, part in (("seeds", spread), ("videos", videos)) if part is not None)
@@ -219,9 +219,14 @@ def _mean_effect(effects: list[Effect]) -> Effect | None:
     if not common:
         return None
     table = [[dict(zip(effect.seeds, effect.by_seed))[seed] for seed in common] for effect in effects]  # (cells, S)
-    draws = [effect.draws for effect in effects]
-    joint = None if any(d is None for d in draws) else np.mean(draws, axis=0)
+    draws = _all_or_none(effect.draws for effect in effects)  # (cells, B)
+    joint = None if draws is None else draws.mean(axis=0)
     return Effect(tuple(common), tuple(np.mean(table, axis=0).tolist()), joint, effects[0].over)
+
+
+def _all_or_none(draws: Iterable[np.ndarray | None]) -> np.ndarray | None:
+    known = list(draws)
+    return None if any(d is None for d in known) else np.stack([d for d in known if d is not None])
 
 
 def _judge_control(control: Control, evidence: Evidence) -> ControlVerdict:
