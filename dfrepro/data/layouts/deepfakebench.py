@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from dfrepro.data.layouts.base import REAL, Video
 from dfrepro.data.layouts.benchjson import AGAIN, MANIPULATIONS, SPLITS, Entry, entries, label_of, tables
 from dfrepro.data.layouts.celebdf import identities as celeb_identities
-from dfrepro.data.layouts.frames import check_landmarks
+from dfrepro.data.layouts.given_landmarks import check_landmarks
 from dfrepro.data.layouts.labels import inside
 from dfrepro.data.layouts.listing import file_names
 from dfrepro.data.layouts.reader import Reader, Reading, some

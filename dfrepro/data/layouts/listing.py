@@ -1,7 +1,6 @@
 """Folders as the layouts see them: sorted, without hidden files, safe from symbolic links that loop."""
 
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,12 +8,6 @@ from dfrepro.errors import WorkbookError
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"})
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
-
-
-def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
-    """Sort key under which frame 9 comes before frame 10; the name itself breaks ties such as 1 and 01."""
-    parts = re.split(r"([0-9]+)", name)
-    return [(0, int(part), "") if i % 2 else (1, 0, part) for i, part in enumerate(parts)], name
 
 
 def is_video(name: str) -> bool:
