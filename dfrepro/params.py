@@ -34,6 +34,19 @@ class Model(BaseModel):
 # --- scales/<scale>.yaml -------------------------------------------------------------------------------------------
 
 
+class Standin(Model):
+    """Sizes of the stand-in's trees: FF++ originals a split (even), videos and images a class, frames, pixels."""
+
+    train: Count
+    val: Count
+    test: Count
+    cross: Count
+    images: Count
+    frames: Count
+    cross_frames: Count
+    size: Annotated[int, Field(ge=160)] = 224
+
+
 class Faces(Model):
     """Extraction: how many frames of a video, how large a crop (pixels) and how wide (margin a side, of the face box)."""
 
@@ -82,7 +95,7 @@ class Evaluation(Model):
 class ScaleParams(Model):
     """One file of scales/."""
 
-    standin: dict[str, Any]  # validated by dfrepro.data.standin, which owns its sizes
+    standin: Standin
     faces: Faces
     crop: Unit  # margin a side that a network sees: training crops vary around it, testing takes it centred
     backbones: dict[str, Backbone]

@@ -47,7 +47,7 @@ def standin(p: Params) -> None:
     """Generate the stand-in's trees."""
     from dfrepro.data.standin import StandinSpec, generate
 
-    generate(p.artifacts / "standin", StandinSpec.of(**p.sizes.standin), seed=STANDIN_SEED, workers=_cores())
+    generate(p.artifacts / "standin", StandinSpec(**p.sizes.standin.model_dump()), seed=STANDIN_SEED, workers=_cores())
 
 
 def faces(p: Params, dataset: str) -> "FaceStore":

@@ -1,14 +1,15 @@
 """Face extraction: videos in, one store of lossless crops with 81 landmarks out.
 
-Videos are read in parallel processes (joblib's loky, or a Dask cluster that shares the file system). Each leaves a shard
-in the resume folder; when all are there, the store is put together one video at a time, in order of key. A run that was
-killed goes on where it was, and neither that nor the number of workers changes a byte of the store.
+Videos are read in parallel processes (joblib's loky, or a Dask cluster that shares the file system). Each leaves a
+shard in the resume folder; when all are there, the store is put together one video at a time, in order of key. A run
+that was killed goes on where it was, and neither that nor the number of workers changes a byte of the store.
 """
 
 import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ __all__ = ["contact_sheet", "extract", "extract_layout"]
 
 Task = tuple[Video, Path]  # a video and where its shard goes
 SMALLEST_SIZE = 8
+COUNTS = ("videos", "extracted", "partial", "skipped", "faces")
 
 
 def extract(
@@ -60,6 +62,7 @@ def extract(
         load_predictor(recipe.predictor)  # a wrong path is an error now, not a thousand skipped videos later
     folder = Path(resume) if resume else out.parent / f".{out.name}.resume"
     folder.mkdir(parents=True, exist_ok=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
     tasks = [(video, shard_path(folder, video, recipe)) for video in videos]
     _run_all([task for task in tasks if not task[1].exists()], recipe, workers, dask, progress)
     _remove_leftovers(out)
@@ -91,13 +94,14 @@ def _checked(recipe: Recipe, workers: int) -> Recipe:
     }
     for name, (is_right, remedy) in ranges.items():
         if not is_right:
-            raise WorkbookError(f"{name} is {getattr(recipe, name, workers)}", where="extract", remedy=f"Must be {remedy}")
+            value = getattr(recipe, name, workers)
+            raise WorkbookError(f"{name} is {value}", where="extract", remedy=f"Must be {remedy}")
     return recipe
 
 
 def _distinct(videos: list[Video]) -> list[Video]:
     ordered = sorted(videos, key=lambda video: video.key)
-    for one, other in zip(ordered, ordered[1:], strict=False):
+    for one, other in pairwise(ordered):
         if one.key == other.key:
             where, remedy = "/".join(one.key), "Keep one of them; each compression goes to a store of its own"
             raise WorkbookError(f"two videos of one key: {one.path} and {other.path}", where=where, remedy=remedy)
@@ -172,12 +176,12 @@ def _alone(work: Callable[[Task, Recipe], None], task: Task, recipe: Recipe) -> 
     try:
         _in_parallel(work, [task], recipe, 2, None, lambda: None)  # 2: joblib runs n_jobs=1 in this very process
     except BrokenProcessPool:
-        reason, remedy = "reading it kills the process (a decoder's crash, or no memory left)", "Leave it out, or re-encode it"
-        Shard(problems=[Problem(reason, remedy)]).save(task[1], recipe.size)
+        reason = "reading it kills the process (a decoder's crash, or no memory left)"
+        Shard(problems=[Problem(reason, "Leave it out, or re-encode it")]).save(task[1], recipe.size)
 
 
 def _assemble(tasks: list[Task], out: Path, recipe: Recipe) -> FaceStore:
-    report: dict[str, Any] = {"counts": dict.fromkeys(("videos", "extracted", "partial", "skipped", "faces"), 0), "videos": []}
+    report: dict[str, Any] = {"counts": dict.fromkeys(COUNTS, 0), "videos": []}
     meta: dict[str, Any] = {"n_frames": recipe.n_frames, "margin": recipe.margin, "predictors": []}
     return FaceStore.write(out, _rows(tasks, recipe, report, meta), recipe.size, meta=meta, report=report)
 

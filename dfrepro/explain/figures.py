@@ -13,7 +13,7 @@ FACES = 1500  # dots of one panel: more of them only hide each other
 
 
 def embedding(p: params.Params, name: str) -> pd.DataFrame:
-    """The rows of one cached embedding: run, seed, condition, the face's key, label, x and y."""
+    """The rows of one cached embedding: run, seed, condition, the face's key, label, x, y, and the panel's agreement."""
     if name not in RUNS:
         raise WorkbookError(f"there is no embedding {name!r}", where="embed", remedy=f"Known: {', '.join(RUNS)}")
     parts = [_before_and_after(p, run, seed) for run in RUNS[name] for seed in p.seeds[:1]]
@@ -28,6 +28,8 @@ def _before_and_after(p: params.Params, name: str, seed: int) -> pd.DataFrame:
     for condition in ("clean", "shifted"):
         rows, features = run.features(condition)
         chosen = rows.manipulation.isin(wanted).to_numpy().nonzero()[0]
+        videos = rows.video.iloc[chosen].to_numpy() + rows.manipulation.iloc[chosen].to_numpy()
+        agreement = umap.neighbour_agreement(features[chosen], rows.label.to_numpy()[chosen], videos)
         chosen = chosen[:: max(1, len(chosen) // FACES)]
-        frames[condition] = (rows.iloc[chosen], features[chosen])
+        frames[condition] = (rows.iloc[chosen].assign(neighbour_agreement=agreement), features[chosen])
     return umap.joint(frames, seed=seed).assign(run=name, seed=seed)

@@ -1,0 +1,108 @@
+"""A mistake in the parameters is one error that names the key, the place and the remedy."""
+
+import pytest
+import yaml
+
+from dfrepro import params
+from dfrepro.errors import WorkbookError
+from dfrepro.files import ROOT
+
+RAW = yaml.safe_load((ROOT / "params.yaml").read_text())
+
+
+def load(tmp_path, **changes):
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(RAW | changes))
+    if not (tmp_path / "scales").exists():
+        (tmp_path / "scales").symlink_to(ROOT / "scales")
+    return params.load(tmp_path / "params.yaml", scale="laptop")
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "remedy"),
+    [
+        ({"sedes": [1]}, "sedes", "'seeds'"),
+        ({"grid": "big"}, "grid", "'core' or 'full'"),
+        ({"seeds": [0, 0]}, "seeds", "each given once"),
+        ({"seeds": []}, "seeds", "at least one"),
+        ({"seeds": [-1]}, "seeds.0", "greater than or equal to 0"),
+        ({"seeds": "five"}, "seeds", "tuple"),
+        ({"runs": {"x": {"step": {"alpha": 1.3}}}}, "runs.x.step.alpha", "less than or equal to 1"),
+        ({"runs": {"x": {"step": {"alpha": 0.8, "beta": 0.5}}}}, "runs.x.step", "at most 1"),
+        ({"runs": {"x": {"step": {"alfa": 1}}}}, "runs.x.step.alfa", "'alpha'"),
+        ({"runs": {"x": {"data": {"dataset": "ffp-c23"}}}}, "runs.x.data.dataset", "'ffpp-c23'"),
+        ({"runs": {"x": {"tests": ["cdf9"]}}}, "runs.x.tests", "cdfv2"),
+        ({"runs": {"x": {"detector": {"backbone": "convnet"}}}}, "runs.x.detector.backbone", "'convnext'"),
+        ({"runs": {"x": {"training": {"lrr": 1}}}}, "lrr", "'lr'"),
+        ({"runs": {"x": {"training": {"lr": -1}}}}, "lr", "greater than 0"),
+        ({"datasets": {"ffpp-c23": {"layout": "ffpp", "root": "fpp"}}}, "datasets.ffpp-c23.root", "'ffpp'"),
+        ({"sizes": {}}, "sizes", "scales/<scale>.yaml"),
+    ],
+)
+def test_a_mistake_is_named_with_its_remedy(tmp_path, changes, key, remedy):
+    with pytest.raises(WorkbookError) as error:
+        load(tmp_path, **changes)
+    assert key in str(error.value)
+    assert remedy in str(error.value)
+
+
+def test_a_missing_key_a_broken_file_and_a_missing_file_are_named(tmp_path):
+    (tmp_path / "scales").symlink_to(ROOT / "scales")
+    file = tmp_path / "params.yaml"
+    file.write_text(yaml.safe_dump({key: value for key, value in RAW.items() if key != "roots"}))
+    with pytest.raises(WorkbookError, match="roots is missing"):
+        params.load(file)
+    file.write_text("seeds: [0")
+    with pytest.raises(WorkbookError, match="not valid YAML"):
+        params.load(file)
+    with pytest.raises(WorkbookError, match="no such file"):
+        params.load(tmp_path / "absent.yaml")
+
+
+def test_an_unknown_scale_lists_the_known_ones():
+    with pytest.raises(WorkbookError, match="must be one of smoke, laptop, paper"):
+        params.load(scale="huge")
+
+
+def test_yaml_tags_that_would_run_code_are_refused(tmp_path):
+    (tmp_path / "params.yaml").write_text("seeds: !!python/object/apply:os.system ['true']")
+    with pytest.raises(WorkbookError, match="not valid YAML"):
+        params.load(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
+def test_every_committed_scale_loads_and_gives_every_run_a_spec(scale):
+    p = params.load(scale=scale)
+    for run in p.runs:
+        spec = p.spec(run, 0)
+        assert spec["backbone"]["image_size"] > 0
+        assert spec["training"]["epochs"] >= 1
+
+
+def test_parameters_are_frozen():
+    p = params.load(scale="smoke")
+    with pytest.raises(ValueError, match="frozen"):
+        p.grid = "full"
+
+
+def test_paper_scale_holds_the_papers_settings():
+    p = params.load(scale="paper")
+    pim = p.spec("pim-ffpp", 0)
+    assert (pim["step"]["alpha"], pim["step"]["r"], pim["step"]["r_prime"]) == (1.0, 0.1, 0.05)
+    assert (pim["backbone"]["name"], pim["backbone"]["image_size"]) == ("convnext_base", 224)
+    assert (pim["training"]["batch"], pim["training"]["frames"], pim["training"]["optimiser"]) == (64, 8, "sgd")
+    assert p.sizes.evaluation.frames == 32
+    assert p.sizes.backbones["efficientnet"].image_size == 380
+
+
+def test_the_core_grid_leaves_rows_out_and_the_full_grid_none():
+    core, full = params.load(scale="laptop"), params.load(scale="laptop", grid="full")
+    assert 0 < sum(core.in_grid(run) for run in core.runs) < len(core.runs)
+    assert all(full.in_grid(run) for run in full.runs)
+
+
+def test_a_root_is_the_users_folder_or_the_stand_ins_tree():
+    standin = params.load(scale="smoke")
+    assert standin.root("ffpp-c23") == standin.artifacts / "standin" / "FaceForensics++"
+    mine = params.load(scale="smoke", roots=RAW["roots"] | {"ffpp": "~/FaceForensics++"})
+    assert mine.root("ffpp-c23").is_absolute()
+    assert mine.root("dfd") == mine.root("ffpp-c23")

@@ -1,0 +1,148 @@
+"""dvc.yaml says what params.yaml says, and a stage depends on what it reads and on nothing else."""
+
+import json
+import shutil
+import subprocess
+
+import pytest
+import yaml
+
+from dfrepro import params, pipeline
+from dfrepro.__main__ import main, parser
+from dfrepro.errors import WorkbookError
+from dfrepro.explain.figures import RUNS
+from dfrepro.files import ROOT, read_json
+
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+P = params.load(scale="laptop")
+TRAIN = {name: stage for name, stage in STAGES.items() if name.split("-")[0] == "train"}
+
+
+def test_every_run_is_trained_by_one_stage_and_scored_by_one():
+    trained = [run for stage in TRAIN.values() for run in stage["matrix"]["run"]]
+    assert sorted(trained) == sorted(P.runs)
+    assert sorted(STAGES["evaluate"]["matrix"]["run"]) == sorted(P.runs)
+
+
+def test_core_runs_do_not_depend_on_the_word_grid_and_the_others_do():
+    for stage in TRAIN.values():
+        assert len({P.in_grid(run) for run in stage["matrix"]["run"]}) == 1
+        assert ("grid" in stage["params"]) == (not P.in_grid(stage["matrix"]["run"][0]))
+
+
+def test_a_training_depends_on_no_notebook_no_report_and_on_its_own_parameters_alone():
+    for stage in TRAIN.values():
+        assert "runs.${item.run}" in stage["params"]
+        assert "runs" not in stage["params"]
+        assert not [dep for dep in stage["deps"] if "notebook" in dep or "report" in dep or "explain" in dep or "code/" in dep]
+
+
+def test_only_runs_that_perturb_statistics_depend_on_pim_and_only_pseudo_fakes_on_the_forge():
+    for stage in TRAIN.values():
+        for run in stage["matrix"]["run"]:
+            if P.run(run).step.alpha:
+                assert "dfrepro/methods/pim.py" in stage["deps"]
+            if P.run(run).data.fakes != "dataset":
+                assert "dfrepro/forge" in stage["deps"]
+    assert "dfrepro/methods/pim.py" not in STAGES["train"]["deps"]
+    assert "dfrepro/forge" not in STAGES["train-pim"]["deps"]
+
+
+def test_every_dependency_that_is_code_exists():
+    deps = {dep for stage in STAGES.values() for dep in stage.get("deps", ()) if not dep.startswith(("artifacts", "results"))}
+    assert [dep for dep in deps if not (ROOT / dep).exists()] == []
+
+
+def test_every_test_set_and_training_set_is_extracted():
+    extracted = set(STAGES["faces"]["matrix"]["dataset"])
+    assert {dataset for run in P.runs.values() for dataset in (*run.tests, run.data.dataset)} <= extracted
+
+
+def test_an_embeddings_stage_reads_the_runs_that_it_embeds():
+    for name, runs in RUNS.items():
+        read = {dep.rsplit("/", 1)[-1] for dep in STAGES[f"embed-{name}"]["deps"] if "/scores/" in dep}
+        assert read == set(runs)
+
+
+def test_every_notebook_has_its_stage_and_its_code_stage():
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        assert f"artifacts/${{scale}}/code/{path.stem}.py" in STAGES[path.stem]["deps"]
+        assert STAGES[f"code-{path.stem}"]["deps"] == [f"notebooks/{path.name}"]
+
+
+def test_a_notebooks_stage_depends_on_every_run_that_its_code_names():
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        source = "".join("".join(cell["source"]) for cell in read_json(path)["cells"] if cell["cell_type"] == "code")
+        named = {run for run in P.runs if f'"{run}"' in source}
+        read = {dep.rsplit("/", 1)[-1] for dep in STAGES[path.stem]["deps"] if "/scores/" in dep}
+        assert named <= read, path.stem
+
+
+def test_a_run_outside_the_grid_leaves_a_note_that_scoring_understands(tmp_path, monkeypatch):
+    monkeypatch.setattr(params.Params, "artifacts", tmp_path)
+    monkeypatch.setattr(pipeline, "results_folder", lambda p: tmp_path / "results")
+    p = params.load(scale="smoke", grid="core")
+    left_out = next(run for run in p.runs if not p.in_grid(run))
+    pipeline.train(p, left_out, 0)
+    pipeline.evaluate(p, left_out, 0)
+    assert read_json(pipeline.scores_folder(p, left_out, 0) / "not-run.json") == {"reason": "grid is core"}
+    assert read_json(tmp_path / "results" / "metrics" / f"{left_out}-0.json") == {}
+
+
+def test_a_notebooks_code_does_not_change_with_its_outputs_or_prose(tmp_path, monkeypatch):
+    notebooks = tmp_path / "notebooks"
+    shutil.copytree(ROOT / "notebooks", notebooks)
+    monkeypatch.setattr(pipeline, "NOTEBOOKS", notebooks)
+    monkeypatch.setattr(params.Params, "artifacts", tmp_path)
+    path = notebooks / "01_motivation.ipynb"
+    p = params.load(scale="smoke")
+    pipeline.code(p, path.stem)
+    before = (tmp_path / "code" / "01_motivation.py").read_text()
+    notebook = read_json(path)
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            cell.update(outputs=[], execution_count=None)
+        else:
+            cell["source"] = ["other words"]
+    path.write_text(json.dumps(notebook))
+    pipeline.code(p, path.stem)
+    assert (tmp_path / "code" / "01_motivation.py").read_text() == before
+    assert "Question" not in before
+
+
+def test_the_command_line_reports_a_mistake_without_a_traceback(capsys):
+    assert main(["train", "erm-dff", "--seed", "0"]) == 2
+    assert "Did you mean 'erm-df'?" in capsys.readouterr().err
+    assert main(["notebook", "99_none"]) == 2
+    assert main(["faces"]) == 2
+
+
+def test_every_stage_is_a_command_that_the_parser_knows():
+    for stage in STAGES.values():
+        words = stage["cmd"].replace("${item.seed}", "0").replace("${item.dataset}", "dfd").split()
+        assert words[:3] == ["python", "-m", "dfrepro"]
+        parser().parse_args(words[3:])
+
+
+def test_an_unknown_name_is_an_error_that_lists_the_known_ones():
+    with pytest.raises(WorkbookError, match="01_motivation"):
+        pipeline.notebook(P, "02_nothing")
+
+
+@pytest.mark.skipif(not (ROOT / "dvc.lock").exists(), reason="the pipeline has not been run")
+def test_changing_one_runs_learning_rate_retrains_that_run_and_no_other(tmp_path):
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+    assert _would_run(clone) == []
+    file = clone / "params.yaml"
+    text = file.read_text()
+    assert "  erm-df: {data" in text
+    file.write_text(text.replace("  erm-df: {data", "  erm-df: {training: {lr: 0.0011}, data"))
+    stages = _would_run(clone)
+    assert [name for name in stages if name.startswith("train")] == ["train@erm-df-0"]
+
+
+def _would_run(clone) -> list[str]:
+    done = subprocess.run(["dvc", "repro", "--dry", "--allow-missing"], cwd=clone, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return [line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")]
