@@ -1,0 +1,245 @@
+"""Hulls, fills, erosion and blur against brute force, and what every mask must hold."""
+
+import cv2
+import numpy as np
+import pytest
+import scipy.ndimage
+import scipy.spatial
+
+from dfrepro.errors import WorkbookError
+from dfrepro.forge.masks import (
+    FIELD_LIMIT,
+    FIELD_STRIDE,
+    FOREHEAD,
+    MASK_KINDS,
+    MIRROR,
+    boundary,
+    elastic_field,
+    face_of,
+    fill,
+    flip_landmarks,
+    odd,
+    regions,
+    soft_mask,
+    soften,
+)
+
+
+def distance_to_hull(points: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Signed distance of every pixel centre to the hull's half-planes, negative inside: brute force, (H, W)."""
+    equations = scipy.spatial.ConvexHull(points).equations  # normal . x + offset <= 0 inside
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    grid = np.stack([x, y], axis=-1)
+    return (grid @ equations[:, :2].T + equations[:, 2]).max(-1)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_filled_hull_is_the_points_inside_every_half_plane(seed):
+    points = np.random.default_rng(seed).uniform(5, 95, (81, 2)).astype(np.float32)
+    filled = fill(regions(points), (100, 100)).astype(bool)
+    distance = distance_to_hull(points, (100, 100))
+    assert filled[distance <= -1 / 16].all()  # corners are rounded to sixteenths
+    assert not filled[distance > 1].any()  # the outline's own pixels count as inside
+
+
+def test_the_hull_holds_all_landmarks_and_the_forehead_matters(landmarks):
+    with_forehead, without = (fill(regions(points), (160, 160)) for points in (landmarks, landmarks[:68]))
+    x, y = np.rint(landmarks).astype(int).T
+    near = cv2.dilate(with_forehead, np.ones((3, 3), np.uint8))  # a corner of the hull between pixels
+    assert near[y, x].all()
+    assert with_forehead.sum() > 1.2 * without.sum()
+    assert (with_forehead >= without).all()
+
+
+def test_a_mirrored_face_has_its_parts_where_they_belong(landmarks):
+    """The schematic face is symmetric about x = .5 of the crop, so mirroring with renaming returns it."""
+    np.testing.assert_allclose(flip_landmarks(landmarks, 161), landmarks, atol=1e-3)
+    np.testing.assert_array_equal(flip_landmarks(landmarks[:68], 161), flip_landmarks(landmarks, 161)[:68])
+
+
+def test_mirroring_twice_is_the_identity_and_names_are_a_permutation():
+    points = np.random.default_rng(0).uniform(0, 99, (81, 2)).astype(np.float32)
+    np.testing.assert_allclose(flip_landmarks(flip_landmarks(points, 100), 100), points, atol=1e-4)
+    assert sorted(MIRROR) == list(range(81))
+    assert (MIRROR[:68] < 68).all()
+
+
+def test_the_forehead_runs_along_the_hairline(landmarks):
+    x = landmarks[list(FOREHEAD), 0]
+    assert (np.diff(x) > 0).all()
+    assert sorted(FOREHEAD) == list(range(68, 81))
+
+
+@pytest.mark.parametrize(("k1", "k2", "sigma"), [(5, 25, 45), (25, 5, 5), (13, 13, 20), (1, 1, 5)])
+def test_soften_is_two_blurs_with_only_the_ones_kept_between(k1, k2, sigma, landmarks):
+    """Against the recipe as written, in float64 with SciPy; what is 1 is judged with a tolerance there."""
+    mask = fill(regions(landmarks), (160, 160))
+
+    def gaussian(picture: np.ndarray, size: int, sigma: float) -> np.ndarray:
+        weights = np.exp(-((np.arange(size) - size // 2) ** 2) / (2 * sigma**2))
+        for axis in (0, 1):
+            picture = scipy.ndimage.correlate1d(picture, weights / weights.sum(), axis=axis, mode="nearest")
+        return picture
+
+    blurred = gaussian(mask.astype(float), k1, 0.3 * ((k1 - 1) * 0.5 - 1) + 0.8)  # OpenCV's sigma for sigma = 0
+    kept = np.where(blurred / blurred.max() > 1 - 1e-9, 1.0, 0.0)
+    expected = gaussian(kept, k2, sigma)
+    np.testing.assert_allclose(soften(mask, k1, k2, sigma), expected / expected.max(), atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_the_uint8_trap_the_erosion_is_not_rounded_away(dtype, landmarks):
+    mask = fill(regions(landmarks), (160, 160))
+    eroded = soften(mask.astype(dtype), 15, 1, 5) > 0
+    assert eroded.sum() == scipy.ndimage.binary_erosion(mask, np.ones((15, 15))).sum()
+    # the recipe in uint8: the blur rounds to 0 or 1, and a Gaussian's half-height lies on the old edge
+    rounded = cv2.GaussianBlur(mask, (15, 15), 0)
+    assert eroded.sum() < 0.8 * mask.sum() < 0.8 * 1.02 * (rounded >= 1).sum()
+
+
+def test_erosion_never_empties_a_mask():
+    thin = np.zeros((40, 60), np.uint8)
+    thin[20:23, 10:50] = 1
+    soft = soften(thin, 25, 5, 5)
+    assert soft.max() == 1
+    assert soft[21, 30] == 1
+
+
+@pytest.mark.parametrize("kind", MASK_KINDS)
+@pytest.mark.parametrize("seed", range(12))
+def test_masks_are_never_empty_and_end_within_the_blur_of_their_region(kind, seed, landmarks):
+    face, parts = face_of(landmarks), regions(landmarks, kind)
+    mask = soft_mask(parts, face, (160, 160), np.random.default_rng(seed))
+    picture = mask.full((160, 160))
+    assert picture.dtype == np.float32
+    assert picture.min() >= 0
+    assert 0.8 < picture.max() <= 1  # 1 on the mask's own raster; an eye loses some of it to the picture's pixels
+    outside = np.min([distance_to_hull(part, (160, 160)) for part in parts], axis=0)
+    widest = (FIELD_LIMIT + 12) * max(face.frame) / 192 + 2  # half of the largest kernel, in the picture's pixels
+    assert picture[outside > widest].max(initial=0) == 0
+    hull = distance_to_hull(landmarks, (160, 160))
+    assert picture[hull > widest].max(initial=0) == 0
+
+
+@pytest.mark.parametrize("kind", [kind for kind in MASK_KINDS if kind != "hull"])
+def test_small_regions_get_small_kernels(kind, landmarks):
+    """An eye under kernels made for a face would be a blur as wide as the face is."""
+    masks = [
+        soft_mask(regions(landmarks, kind), face_of(landmarks), (160, 160), np.random.default_rng(seed)).full(
+            (160, 160)
+        )
+        for seed in range(20)
+    ]
+    region = fill(regions(landmarks, kind), (160, 160))
+    area = np.array([mask.sum() for mask in masks]) / region.sum()
+    assert area.min() > 0.25
+    assert area.max() < 2.0
+
+
+def test_eyes_are_two_regions_that_leave_the_bridge_of_the_nose_free(landmarks):
+    raster = fill(regions(landmarks, "eyes"), (160, 160))
+    assert scipy.ndimage.label(raster)[1] == 2
+    x, y = landmarks[27].astype(int)
+    assert raster[y, x] == 0
+
+
+def test_eyes_and_mouth_is_the_union(landmarks):
+    shape = (160, 160)
+    union = fill(regions(landmarks, "eyes"), shape) | fill(regions(landmarks, "mouth"), shape)
+    np.testing.assert_array_equal(fill(regions(landmarks, "eyes+mouth"), shape), union)
+
+
+def test_the_rectangle_has_four_corners_and_lies_in_the_hull(landmarks):
+    (corners,) = regions(landmarks, "rectangle")
+    assert corners.shape == (4, 2)
+    assert (fill([corners], (160, 160)) <= fill(regions(landmarks), (160, 160))).all()
+
+
+def test_overlapping_parts_have_no_hole():
+    square = np.array([[10, 10], [40, 10], [40, 40], [10, 40]], np.float32)
+    filled = fill([square, square + 10], (64, 64))
+    assert filled[25, 25] == 1
+    assert filled.sum() == 2 * 31**2 - 21**2
+
+
+def test_masks_scale_with_the_crop():
+    """The same draw on a face twice as large gives the same mask, twice as large."""
+    from_small, from_large = (
+        soft_mask(regions(points), face_of(points), (side, side), np.random.default_rng(5)).full((side, side))
+        for side, points in ((100, _face(100)), (200, _face(200)))
+    )
+    halved = cv2.resize(from_large, (100, 100), interpolation=cv2.INTER_AREA)
+    assert np.abs(halved - from_small).mean() < 0.01
+
+
+def test_a_warped_boundary_bounds_the_warped_region(landmarks):
+    """Against pulling every pixel back through the inverse of the same field, found by fixed-point iteration."""
+    field = elastic_field((160, 160), np.random.default_rng(3))
+    y, x = np.mgrid[:160, :160].astype(np.float32)
+    dense = cv2.remap(field, x / FIELD_STRIDE, y / FIELD_STRIDE, cv2.INTER_LINEAR)
+    back = np.stack([x, y], axis=-1)
+    for _ in range(30):
+        back = np.stack([x, y], -1) - cv2.remap(dense, back[..., 0], back[..., 1], cv2.INTER_LINEAR)
+    hull = fill(regions(landmarks), (160, 160)).astype(np.float32)
+    expected = cv2.remap(hull, back[..., 0], back[..., 1], cv2.INTER_LINEAR) > 0.5
+
+    points = boundary(regions(landmarks)[0], 1.0).astype(np.float32)
+    moves = cv2.remap(field, points[None] / FIELD_STRIDE, None, cv2.INTER_LINEAR)[0]
+    warped = fill([points + moves], (160, 160)).astype(bool)
+    assert (warped & expected).sum() / (warped | expected).sum() > 0.985
+
+
+def test_the_coarse_field_has_the_spread_and_smoothness_of_the_full_one():
+    """Against SciPy's field at every pixel: alpha 50, sigma 7."""
+    rng = np.random.default_rng(0)
+    coarse = np.stack([elastic_field((256, 256), rng)[..., 0][:64, :64] for _ in range(12)])
+    full = np.stack([50 * scipy.ndimage.gaussian_filter(rng.uniform(-1, 1, (256, 256)), 7) for _ in range(12)])
+    assert coarse.std() == pytest.approx(full.std(), rel=0.08)
+    lag = 2 * FIELD_STRIDE  # 8 px
+
+    def correlation(fields: np.ndarray, shift: int) -> float:
+        return float((fields[:, shift:] * fields[:, :-shift]).mean() / fields.var())
+
+    assert correlation(coarse, lag // FIELD_STRIDE) == pytest.approx(correlation(full, lag), abs=0.08)
+
+
+def test_a_resampled_boundary_keeps_corners_and_spacing():
+    square = np.array([[0, 0], [10, 0], [10, 7], [0, 7]], np.float32)
+    points = boundary(square, 3.0)
+    assert {(0, 0), (10, 0), (10, 7), (0, 7)} <= {tuple(point) for point in points}
+    assert np.hypot(*np.diff(np.vstack([points, points[:1]]), axis=0).T).max() <= 3
+
+
+@pytest.mark.parametrize(("kernel", "expected"), [(0.3, 1), (1.9, 1), (2.1, 3), (5, 5), (24.9, 25), (25, 25)])
+def test_kernels_are_odd(kernel, expected):
+    assert odd(kernel) == expected
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        (np.zeros((81, 2), np.float32), "span 0 x 0"),
+        (np.full((81, 2), np.nan, np.float32), "span nan"),
+        (np.zeros((5, 2), np.float32), "(81, 2)"),
+    ],
+)
+def test_unusable_landmarks_are_an_error(points, message):
+    with pytest.raises(WorkbookError) as caught:
+        face_of(points)
+    assert message in str(caught.value)
+
+
+def test_landmarks_outside_the_picture_are_an_error(landmarks):
+    away = landmarks + 1000
+    with pytest.raises(WorkbookError, match="outside the picture"):
+        soft_mask(regions(away), face_of(away), (160, 160), np.random.default_rng(0))
+
+
+def test_an_unknown_kind_lists_the_known_ones(landmarks):
+    with pytest.raises(WorkbookError, match="hull, rectangle, eyes"):
+        regions(landmarks, "nose")
+
+
+def _face(side: int) -> np.ndarray:
+    from_unit = np.random.default_rng(1).uniform(0.25, 0.75, (81, 2))
+    return (from_unit * side + (side - 1) / 2 - (side * 0.5 - 0.5)).astype(np.float32)
