@@ -4,6 +4,7 @@ Nothing that a file can do stops a run: whatever goes wrong becomes a `Problem` 
 """
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import cv2
@@ -63,13 +64,13 @@ def _followed(media: Media, wanted: list[int], recipe: Recipe, shard: Shard) -> 
     follower: Follower[Kept] = Follower()
     for index, rgb in media.read(wanted):
         grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)  # (H, W)
-        follower.add(index, grey, lambda found, rgb=rgb, grey=grey: _keep(rgb, grey, found, predictor, recipe))
+        follower.add(index, grey, partial(_keep, rgb, grey, predictor, recipe))
     shard.predictor = predictor.name
     shard.faces, joined = follower.best()
     shard.problems += _doubts(follower, shard.faces, [i for i in wanted if i not in media.missing], joined)
 
 
-def _keep(rgb: np.ndarray, grey: np.ndarray, found: Detection, predictor: Predictor, recipe: Recipe) -> Kept:
+def _keep(rgb: np.ndarray, grey: np.ndarray, predictor: Predictor, recipe: Recipe, found: Detection) -> Kept:
     return _cut(rgb, predictor(grey, found.box), recipe)
 
 
@@ -77,7 +78,8 @@ def _cut(rgb: np.ndarray, landmarks: np.ndarray, recipe: Recipe) -> Kept:
     box = crop_box(landmarks, recipe.margin)
     height, width = rgb.shape[:2]
     if not is_plausible(box, height, width):
-        raise WorkbookError(f"landmarks outside the {width} x {height} picture", remedy="Check which frames they are for")
+        what = f"landmarks outside the {width} x {height} picture"
+        raise WorkbookError(what, remedy="Check which frames they are for")
     return Kept(crop(rgb, box, recipe.size), box, landmarks, width, height)
 
 

@@ -21,7 +21,7 @@ def contact_sheet(store: FaceStore, path: Path | str, n: int = 64, *, columns: i
     """
     path = Path(path)
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise WorkbookError(f"cannot draw a {path.suffix or 'nameless'} file", where=path, remedy="Name it .png or .jpg")
+        raise WorkbookError(f"cannot draw a {path.suffix!r} file", where=path, remedy="Name it .png or .jpg")
     if not len(store):
         raise WorkbookError("a store without faces", where=store.path, remedy="Its report.json says why")
     rows = np.unique(np.linspace(0, len(store) - 1, min(n, len(store))).round().astype(int))

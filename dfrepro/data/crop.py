@@ -1,7 +1,7 @@
 """The one crop rule of the workbook: a square around the 68 landmarks, with a margin, brought to a fixed size.
 
-Square, centred on the bounding box of the first 68 landmarks, side = max(width, height) (1 + 2 margin), rounded to whole
-pixels. Area averaging when shrinking, bicubic when enlarging. What lies outside the picture repeats its edge.
+Square, centred on the bounding box of the first 68 landmarks, side = max(width, height) (1 + 2 margin), rounded to
+whole pixels. Area averaging when shrinking, bicubic when enlarging. What lies outside the picture repeats its edge.
 """
 
 import cv2

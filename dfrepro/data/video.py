@@ -27,7 +27,8 @@ CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,h264,hevc,av1,obu,ivf,m4v,flv,asf,ogg,mxf,nut,"
     "yuv4mpegpipe,mpjpeg,mjpeg,dv,rm,vc1,wtv"
 )
-GUARD = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
+# `max_pixels` here too: FFmpeg decodes a first frame when it opens a file whose header leaves questions open
+GUARD = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file", "max_pixels": str(MAX_PIXELS)}
 EXACT = {"max_pixels": str(MAX_PIXELS), "err_detect": "explode"}  # a concealed error is not the video's pixel
 
 
@@ -40,7 +41,7 @@ class _Entry:
 class VideoFile:
     """An opened video; see `dfrepro.data.media.Media`."""
 
-    names = None
+    names: list[str] | None = None
 
     def __init__(self, path: Path):
         self.path = path
@@ -48,10 +49,8 @@ class VideoFile:
         self.notes: list[str] = []
         with self._opened() as container:
             stream = _stream(container, path)
-            declared = stream.frames
             self._entries, self.count = _index(container, stream)
-        if 0 < self.count < declared:
-            self.notes.append(f"the file ends early: it declares {declared} frames and holds {self.count}")
+            self.notes += _ends_early(container, stream, self._entries, self.count)
         self._keys = [rank for rank, entry in enumerate(self._entries) if entry.is_key]
 
     def __enter__(self) -> Self:
@@ -128,7 +127,8 @@ class VideoFile:
 def too_large(width: int, height: int, where: object = "") -> None:
     """Refuse a declared size above `MAX_PIXELS`, or none."""
     if width < 1 or height < 1:
-        raise WorkbookError(f"declares a size of {width} x {height}", where=where, remedy="Copy or download it again")
+        what = f"declares no size, or one above {MAX_PIXELS} pixels"
+        raise WorkbookError(what, where=where, remedy="Copy or download it again; reduce it if it is that large")
     if width * height > MAX_PIXELS:
         what = f"declares {width} x {height} pixels, more than {MAX_PIXELS}"
         raise WorkbookError(what, where=where, remedy="Leave it out, or reduce it first")
@@ -151,18 +151,27 @@ def _index(container: InputContainer, stream: VideoStream) -> tuple[list[_Entry]
     try:
         for packet in container.demux(stream):
             if packet.size and not packet.is_discard:
-                entries.append((packet.pts, packet.is_keyframe))
+                entries.append((packet.pts, packet.is_keyframe))  # noqa: PERF401 - what came before an error counts
     except av.FFmpegError:
-        pass  # a truncated file: what came before counts
+        pass  # a truncated file
     times = [pts for pts, _ in entries if pts is not None]
     if len(set(times)) < len(entries):
         return [], len(entries)
     return [_Entry(pts, key) for pts, key in sorted(entries)], len(entries)  # type: ignore[arg-type, type-var]
 
 
-def _frames(
-    container: InputContainer, stream: VideoStream, wanted: dict[int, int] | None
-) -> Iterator[av.VideoFrame]:
+def _ends_early(container: InputContainer, stream: VideoStream, entries: list[_Entry], count: int) -> Iterator[str]:
+    """Whether the header promises more than the file holds: a truncated copy."""
+    if 0 < count < stream.frames:
+        yield f"the file ends early: it declares {stream.frames} frames and holds {count}"
+    elif len(entries) > 1 and container.duration and stream.time_base:
+        declared = container.duration / av.time_base
+        held = float((entries[-1].pts - entries[0].pts) * stream.time_base) * count / (count - 1)
+        if declared - held > max(0.5, 0.1 * declared):  # sound may outlast the picture, by less than this
+            yield f"the file ends early: it declares {declared:.1f} s and holds {held:.1f} s"
+
+
+def _frames(container: InputContainer, stream: VideoStream, wanted: dict[int, int] | None) -> Iterator[av.VideoFrame]:
     """Decode on from here; with `wanted`, frames that are neither wanted nor referred to are left out."""
     context = stream.codec_context
     for packet in container.demux(stream):
@@ -174,9 +183,7 @@ def _frames(
             continue  # this packet is lost, later ones may not be
 
 
-def _by_order(
-    container: InputContainer, stream: VideoStream, wanted: list[int]
-) -> Iterator[tuple[int, av.VideoFrame]]:
+def _by_order(container: InputContainer, stream: VideoStream, wanted: list[int]) -> Iterator[tuple[int, av.VideoFrame]]:
     """Without usable time stamps a frame is known by its place in the decoder's output."""
     left = set(wanted)
     for index, frame in enumerate(_frames(container, stream, None)):
