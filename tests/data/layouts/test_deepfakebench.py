@@ -30,9 +30,11 @@ def test_ffpp_json_gives_the_workbooks_names(trees, tmp_path):
     found = {v.key: v for v in layout("deepfakebench").videos(tmp_path)}
     fake = found["ffpp", "Deepfakes", "953_974"]
     assert (fake.split, fake.label, fake.identities, fake.compression) == ("test", 1, ("953", "974"), "c23")
-    assert fake.kind == "frames" and fake.path == tmp_path / DF / "953_974"
+    assert fake.kind == "frames"
+    assert fake.path == tmp_path / DF / "953_974"
     assert fake.landmarks == tmp_path / DF.replace("frames", "landmarks") / "953_974"
-    assert found["ffpp", "original", "720"].split == "val" and len(found) == 4
+    assert found["ffpp", "original", "720"].split == "val"
+    assert len(found) == 4
 
 
 def test_the_reals_that_several_jsons_share_are_one_video(trees, tmp_path):
@@ -85,7 +87,8 @@ def test_celebdf_test_videos_that_are_also_in_train_are_tested_only(trees, tmp_p
     test = {"id0_0000": f"{CDF}/id0_0000"}
     trees.bench(tmp_path, "Celeb-DF-v2", {"CelebDFv2_real": {"train": both, "val": test, "test": test}})
     splits = {v.video: v.split for v in layout("deepfakebench").videos(tmp_path)}
-    assert splits["id0_0000"] == "test" and splits["id1_0000"] in ("train", "val")
+    assert splits["id0_0000"] == "test"
+    assert splits["id1_0000"] in ("train", "val")
     assert "1 videos are in several splits; test wins" in trees.texts(layout("deepfakebench").check(tmp_path))
 
 
@@ -93,7 +96,8 @@ def test_a_dataset_without_val_gets_one_by_identity(trees, tmp_path):
     train = {f"id{i}_0000": f"{CDF}/id{i}_0000" for i in range(60)}
     trees.bench(tmp_path, "Celeb-DF-v2", {"CelebDFv2_real": {"train": train}})
     splits = [v.split for v in layout("deepfakebench").videos(tmp_path)]
-    assert 0 < splits.count("val") < 20 and splits.count("train") + splits.count("val") == 60
+    assert 0 < splits.count("val") < 20
+    assert splits.count("train") + splits.count("val") == 60
 
 
 def test_two_places_for_one_video_are_refused(trees, tmp_path):
@@ -103,7 +107,7 @@ def test_two_places_for_one_video_are_refused(trees, tmp_path):
         layout("deepfakebench").videos(tmp_path)
 
 
-@pytest.mark.parametrize("tree, complaint", [
+@pytest.mark.parametrize(("tree", "complaint"), [
     ({"FF-XX": {"test": {"c23": {"1": f"{DF}/1"}}}}, "unknown label 'FF-XX'"),
     ({"FF-DF": {"dev": {"c23": {"1": f"{DF}/1"}}}}, "unknown split 'dev'"),
     ({"FF-real": {"test": {"c23": {"1_2": f"{DF}/1_2"}}}}, "labels swapped.*folder manipulated_sequences says fake"),
@@ -142,7 +146,7 @@ def test_missing_frames_and_landmarks_are_reported(trees, tmp_path):
     assert next(v for v in layout("deepfakebench").videos(tmp_path) if v.video == "953_974").landmarks is None
 
 
-@pytest.mark.parametrize("value, complaint", [
+@pytest.mark.parametrize(("value", "complaint"), [
     (np.zeros((68, 2)), r"float64 \(68, 2\)"),
     (np.zeros(162), r"\(162,\)"),
     (np.array([["x", "y"]] * 81), "not numbers"),

@@ -28,19 +28,21 @@ def test_splits_share_no_identity(trees, tmp_path):
     for video in layout("ffpp").videos(tmp_path):
         for identity in video.identities:
             people.setdefault(identity, set()).add(video.split)
-    assert len(people) == 8 and all(len(splits) == 1 for splits in people.values())
+    assert len(people) == 8
+    assert all(len(splits) == 1 for splits in people.values())
 
 
 def test_videos_are_sorted_and_unique_and_labelled(trees, tmp_path):
     trees.ffpp(tmp_path)
     videos = layout("ffpp").videos(tmp_path)
     keys = [video.key for video in videos]
-    assert keys == sorted(set(keys)) and len(keys) == 8 + 2 * 8
+    assert keys == sorted(set(keys))
+    assert len(keys) == 8 + 2 * 8
     assert {(v.label, len(v.identities)) for v in videos} == {(0, 1), (1, 2)}
     assert all((v.label == 0) == (v.manipulation == "original") for v in videos)
 
 
-@pytest.mark.parametrize("compression, folder", [("raw", "raw"), ("raw", "c0"), ("c40", "c40")])
+@pytest.mark.parametrize(("compression", "folder"), [("raw", "raw"), ("raw", "c0"), ("c40", "c40")])
 def test_each_compression_is_read_from_its_folder(trees, tmp_path, compression, folder):
     trees.ffpp(tmp_path, compressions=["c23", folder])
     videos = layout("ffpp").videos(tmp_path, compression)
@@ -61,10 +63,8 @@ def test_a_partial_copy_gives_what_is_there_and_lists_what_is_not(trees, tmp_pat
     (tmp_path / "original_sequences/youtube/c23/videos/870.mp4").unlink()
     assert ("ffpp", "original", "870") not in {video.key for video in layout("ffpp").videos(tmp_path)}
     inventory = layout("ffpp").check(tmp_path)
-    assert (
-        inventory.usable
-        and "missing: original c23: 1 that the split files name are not there: '870'" in trees.texts(inventory)
-    )
+    assert inventory.usable
+    assert "missing: original c23: 1 that the split files name are not there: '870'" in trees.texts(inventory)
     assert [(c.found, c.official) for c in inventory.counts if c.what == "original c23"] == [(7, 8)]
 
 
@@ -78,7 +78,8 @@ def test_a_file_in_no_split_is_left_out_and_listed(trees, tmp_path):
 def test_a_split_that_is_not_the_official_one_is_a_note(trees, tmp_path):
     trees.ffpp(tmp_path)
     inventory = layout("ffpp").check(tmp_path)
-    assert inventory.usable and "note: train.json is not the official split of 360 pairs" in trees.texts(inventory)
+    assert inventory.usable
+    assert "note: train.json is not the official split of 360 pairs" in trees.texts(inventory)
 
 
 def test_a_missing_split_file_says_where_the_official_ones_are(trees, tmp_path):
@@ -157,7 +158,9 @@ def test_dfd_is_all_test_and_knows_its_actors(trees, tmp_path):
         "test",
     )
     assert (real.manipulation, real.identities, real.label, real.split) == ("original", ("01",), 0, "test")
-    assert fake.mask and fake.mask.parts[-3:-1] == ("masks", "videos") and real.mask is None
+    assert fake.mask
+    assert fake.mask.parts[-3:-1] == ("masks", "videos")
+    assert real.mask is None
 
 
 def test_dfd_needs_no_split_files_and_ffpp_does_not_see_dfd(trees, tmp_path):
@@ -186,6 +189,7 @@ def test_the_real_partial_copy_is_read_with_the_official_splits(trees):
         ("original", "634"): "test",
     }
     inventory = layout("ffpp").check(REAL)
-    assert inventory.usable and "not the official split" not in trees.texts(inventory)
+    assert inventory.usable
+    assert "not the official split" not in trees.texts(inventory)
     assert {c.what: (c.found, c.official) for c in inventory.counts}["original c23"] == (2, 1000)
     assert sum(len(json.loads((REAL / f"{s}.json").read_text())) for s in ("train", "val", "test")) == 500

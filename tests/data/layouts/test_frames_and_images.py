@@ -18,9 +18,12 @@ def wilddeepfake(trees, root):
 def test_wilddeepfake_clips_are_folders_of_frames(trees, tmp_path, below):
     wilddeepfake(trees, tmp_path / below)
     videos = layout("wdf").videos(tmp_path)
-    assert len(videos) == 12 and {video.kind for video in videos} == {"frames"}
+    assert len(videos) == 12
+    assert {video.kind for video in videos} == {"frames"}
     one = next(video for video in videos if video.key == ("wdf", "fake", "test/1"))
-    assert one.path == tmp_path / below / "fake_test/1" and one.label == 1 and one.identities == ("fake_test/1",)
+    assert one.path == tmp_path / below / "fake_test/1"
+    assert one.label == 1
+    assert one.identities == ("fake_test/1",)
     assert {v.split for v in videos if v.path.parent.name.endswith("_test")} == {"test"}
     assert {v.split for v in videos if v.path.parent.name.endswith("_train")} <= {"train", "val"}
 
@@ -54,7 +57,8 @@ def test_wilddeepfake_tar_beside_its_unpacked_clip_is_passed_over_and_noted(tree
 def test_wilddeepfake_with_test_alone_is_usable_and_says_what_is_not_there(trees, tmp_path):
     trees.touch(tmp_path, "real_test/0/0.png", "fake_test/0/0.png")
     inventory = layout("wdf").check(tmp_path)
-    assert inventory.usable and "no real_train" in trees.texts(inventory)
+    assert inventory.usable
+    assert "no real_train" in trees.texts(inventory)
 
 
 def test_wilddeepfake_frames_without_a_clip_are_refused(trees, tmp_path):
@@ -81,14 +85,16 @@ def test_ffiw_pairs_forgeries_with_masks_and_tests_on_val(trees, tmp_path, video
     found = {v.key[1:]: v for v in layout("ffiw").videos(tmp_path)}
     assert found["original", "v0"].split == found["fake", "v0"].split == "test"
     assert found["original", "t0"].split == found["fake", "t0"].split in ("train", "val")
-    assert found["fake", "v0"].mask and found["original", "v0"].mask is None
+    assert found["fake", "v0"].mask
+    assert found["original", "v0"].mask is None
     assert found["fake", "t0"].identities == found["original", "t0"].identities
 
 
 def test_ffiw_with_a_test_folder_keeps_val_for_validation(trees, tmp_path):
     trees.touch(tmp_path, *(f"{top}/{s}/{s}0.mp4" for top in ("source", "target") for s in ("train", "val", "test")))
     splits = {v.video: v.split for v in layout("ffiw").videos(tmp_path)}
-    assert splits["val0"] == "val" and splits["test0"] == "test"
+    assert splits["val0"] == "val"
+    assert splits["test0"] == "test"
     assert "without a mask" in trees.texts(layout("ffiw").check(tmp_path))
 
 
@@ -100,20 +106,24 @@ def test_df40_tells_clips_from_single_images(trees, tmp_path):
     assert found["simswap", "test/ff/000_003"].identities == ("ff/000", "ff/003")
     assert found["simswap", "test/cdf/id0_id1_0002"].identities == ("cdf/id0", "cdf/id1")
     assert found["e4e", "test/cdf/Celeb-real/inversions/00012"].kind == "image"
-    assert found["original", "test/heygen/a"].label == 0 and len(found) == 4
+    assert found["original", "test/heygen/a"].label == 0
+    assert len(found) == 4
 
 
 def test_df40_train_folder_is_split_by_identity(trees, tmp_path):
     trees.touch(tmp_path, *(f"train/{m}/ff/frames/{i:03d}/0.png" for m in ("simswap", "fsgan") for i in range(60)))
     videos = layout("df40").videos(tmp_path)
     sides = {split: {p for v in videos if v.split == split for p in v.identities} for split in ("train", "val")}
-    assert sides["val"] and not sides["train"] & sides["val"] and len(videos) == 120
+    assert sides["val"]
+    assert not sides["train"] & sides["val"]
+    assert len(videos) == 120
 
 
 def test_df40_without_reals_says_where_they_are(trees, tmp_path):
     trees.touch(tmp_path, "simswap/ff/frames/000_003/0.png")
     inventory = layout("df40").check(tmp_path)
-    assert inventory.usable and "1 of 40 methods" in trees.texts(inventory)
+    assert inventory.usable
+    assert "1 of 40 methods" in trees.texts(inventory)
     assert "forgeries only" in trees.texts(inventory)
 
 
@@ -127,7 +137,7 @@ def test_diff_names_condition_and_method(trees, tmp_path):
     }
 
 
-@pytest.mark.parametrize("path, split, label", [
+@pytest.mark.parametrize(("path", "split", "label"), [
     ("test/FE/Imagic/1.png", "test", 1), ("train_fake/FE/Imagic/1.png", "train", 1), ("fake-val/FE/Imagic/1.png", "val", 1),
     ("test/pristine/1.png", "test", 0), ("val_real/1.png", "val", 0), ("FE/realistic/1.png", "test", 1),
 ])  # fmt: skip

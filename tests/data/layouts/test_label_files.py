@@ -17,7 +17,8 @@ def test_celebdf_test_list_makes_the_test_set(trees, tmp_path):
 def test_celebdf_identities_are_in_the_names(trees, tmp_path, name):
     trees.celebdf(tmp_path)
     people = {v.video: v.identities for v in layout(name).videos(tmp_path)}
-    assert people["id0_id1_0000"] == ("id0", "id1") and people["id0_0000"] == ("id0",)
+    assert people["id0_id1_0000"] == ("id0", "id1")
+    assert people["id0_0000"] == ("id0",)
     assert people["00007"] == ("youtube-00007",)
     assert {v.dataset for v in layout(name).videos(tmp_path)} == {name}
 
@@ -34,7 +35,7 @@ def test_celebdf_is_read_from_the_videos_subfolders_of_sbi_too(trees, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "line, complaint",
+    ("line", "complaint"),
     [
         ("1 Celeb-synthesis/id0_id1_0000.mp4", "labels swapped: 1 means real, but this is in Celeb-synthesis"),
         ("0 Celeb-real/id1_0001.mp4", "labels swapped: 0 means fake"),
@@ -73,7 +74,8 @@ def test_celebdf_list_line_without_a_file_is_reported(trees, tmp_path):
 def test_celebdf_counts_stand_beside_the_official_ones(trees, tmp_path):
     trees.celebdf(tmp_path)
     counts = {count.what: (count.found, count.official) for count in layout("cdfv2").check(tmp_path).counts}
-    assert counts["Celeb-synthesis"] == (2, 5639) and counts["YouTube-real"] == (2, 300)
+    assert counts["Celeb-synthesis"] == (2, 5639)
+    assert counts["YouTube-real"] == (2, 300)
     assert sum(official for what, (_, official) in counts.items() if what.startswith("test")) == 518
 
 
@@ -92,7 +94,7 @@ def test_dfdc_test_set_is_read_from_every_known_copy(trees, tmp_path, folder):
 
 
 @pytest.mark.parametrize(
-    "rows, line, complaint",
+    ("rows", "line", "complaint"),
     [
         ("aaa.mp4,0\nbbb.mp4,2\n", 3, "unknown label"),
         ("aaa.mp4,0\nbbb.mp4\n", 3, "unknown label"),
@@ -119,7 +121,8 @@ def test_dfdc_rows_without_files_and_files_without_rows_are_reported(trees, tmp_
     trees.dfdc_test(tmp_path, "aaa.mp4,0\nccc.mp4,1\n")
     assert [video.video for video in layout("dfdc").videos(tmp_path)] == ["aaa"]
     said = trees.texts(layout("dfdc").check(tmp_path))
-    assert "1 rows without a file: 'ccc'" in said and "files without a row: 'bbb'" in said
+    assert "1 rows without a file: 'ccc'" in said
+    assert "files without a row: 'bbb'" in said
 
 
 def test_dfdc_train_takes_its_identity_from_the_original_and_gets_a_disjoint_val(trees, tmp_path):
@@ -138,7 +141,7 @@ def test_dfdc_train_takes_its_identity_from_the_original_and_gets_a_disjoint_val
 
 
 @pytest.mark.parametrize(
-    "entries, complaint",
+    ("entries", "complaint"),
     [
         ({"a.mp4": {"label": "real"}}, r"entry 'a\.mp4'.*unknown label"),
         ({"a.mp4": {"label": "REAL", "original": "b.mp4"}}, r"entry 'a\.mp4'.*labels swapped\? REAL with an original"),
@@ -205,11 +208,13 @@ def test_dfdcp_follows_dataset_json(trees, tmp_path, sbi):
         ("method_B", "643049/643049_B/643049_B_0"),
     }
     fake = videos["method_A", "1224068/1224068_A/1224068_A_0"]
-    assert fake.path.is_file() and fake.split == "test" and fake.identities == ("1224068", "643050")
+    assert fake.path.is_file()
+    assert fake.split == "test"
+    assert fake.identities == ("1224068", "643050")
 
 
 @pytest.mark.parametrize(
-    "path, entry, complaint",
+    ("path", "entry", "complaint"),
     [
         ("method_A/x/a.mp4", {"label": "real", "set": "train"}, "labels swapped"),
         ("original_videos/x/a.mp4", {"label": "fake", "set": "train"}, "labels swapped"),
@@ -253,7 +258,8 @@ def test_odd_names_are_read_and_reported(trees, tmp_path, name):
     trees.touch(tmp_path, f"Celeb-real/{name}.mp4")
     (tmp_path / "List_of_testing_videos.txt").write_text("1 YouTube-real/00000.mp4\n")
     (video,) = layout("cdfv2").videos(tmp_path)
-    assert video.video == name and video.path.is_file()
+    assert video.video == name
+    assert video.path.is_file()
     assert layout("cdfv2").check(tmp_path).usable
 
 

@@ -25,7 +25,9 @@ def video(name: str, *people: str, split: str = "train") -> Video:
 def test_every_layout_says_what_it_expects_of_an_empty_folder(tmp_path, name):
     assert layout(name).name == name
     inventory = layout(name).check(tmp_path)
-    assert not inventory.usable and inventory.findings[0].level == "error" and inventory.findings[0].remedy
+    assert not inventory.usable
+    assert inventory.findings[0].level == "error"
+    assert inventory.findings[0].remedy
     with pytest.raises(WorkbookError):
         layout(name).videos(tmp_path)
     with pytest.raises(WorkbookError, match="does not exist"):
@@ -50,8 +52,10 @@ def test_carved_validation_shares_no_identity_with_training():
     videos = [video(f"{a}_{b}", a, b) for a in people for b in people if a < b]
     videos.append(video("test", "id0", split="test"))
     kept, left_out = carve_val(videos)
-    assert not overlap(kept, "train", "val") and overlap(videos) == {("set", "id0")}
-    assert len(kept) + len(left_out) == len(videos) and any(v.split == "val" for v in kept)
+    assert not overlap(kept, "train", "val")
+    assert overlap(videos) == {("set", "id0")}
+    assert len(kept) + len(left_out) == len(videos)
+    assert any(v.split == "val" for v in kept)
     assert all(len({held_out(person) for person in v.identities}) == 2 for v in left_out)
     assert [v.split for v in kept if v.video == "test"] == ["test"]
 
@@ -67,7 +71,9 @@ def test_check_exits_with_1_if_any_root_cannot_be_used(trees, tmp_path):
 def test_check_reports_each_root_under_its_name(trees, tmp_path):
     trees.ffpp(tmp_path)
     ((name, inventory),) = report({"mine": ("ffpp", tmp_path)})
-    assert name == "mine" and inventory.usable and inventory.root == tmp_path
+    assert name == "mine"
+    assert inventory.usable
+    assert inventory.root == tmp_path
 
 
 def test_check_prints_names_as_text_and_not_as_markup_or_escapes(trees, tmp_path):
@@ -75,7 +81,9 @@ def test_check_prints_names_as_text_and_not_as_markup_or_escapes(trees, tmp_path
     trees.touch(tmp_path, "original_sequences/youtube/c23/videos/[bold]\x1b[2Jx.mp4")
     out = io.StringIO()
     run_check({"[red]mine": ("ffpp", tmp_path)}, Console(file=out, width=200, force_terminal=False))
-    assert "[bold]" in out.getvalue() and "[red]mine" in out.getvalue() and "\x1b" not in out.getvalue()
+    assert "[bold]" in out.getvalue()
+    assert "[red]mine" in out.getvalue()
+    assert "\x1b" not in out.getvalue()
 
 
 def test_check_of_thousands_of_videos_takes_seconds(trees, tmp_path):
