@@ -66,7 +66,7 @@ def draw_mouth(patch: Array, person: Identity, state: State, x: Array, y: Array,
     within = np.clip((q - lower) / (bottom - lower + 1e-3), 0, 1)
     tone = np.where(q < 0.5 * (upper + lower), 0.72, 0.92 + 0.35 * np.exp(-(((within - 0.4) / 0.25) ** 2)))
     tone = tone * (1 + 0.05 * np.sin(95 * x + 9 * np.sin(14 * x)))
-    colour = person.skin.astype(np.float32) * np.float32([0.95, 0.56, 0.58])
+    colour = person.skin.astype(np.float32) * np.float32([0.95, 0.52, 0.55])
     blend(patch, colour * tone[..., None] * light, 0.85 * flesh)
     line = np.exp(-(((q - 0.5 * (upper + lower)) / (0.010 + 0.5 * state.gap * 0)) ** 2)) * smoothstep(1.06, 0.9, np.abs(p))
     patch *= 1 - 0.75 * line[..., None] * (state.gap < 0.03)

@@ -70,7 +70,9 @@ def forge(rng: np.random.Generator, recipe: Recipe, target: Take, source: Take) 
     count, size = len(target.frames), target.scene.size
     faces, points = _faces(rng, recipe, target, source)
     lattice = rng.choice([-1, 1]) * rng.uniform(0.7, 1.3, 3)
-    gain, offset = np.exp(recipe.mismatch * rng.standard_normal(3)), 0.3 * recipe.mismatch * rng.standard_normal(3)
+    # brightness errs more than tint; either sign is as likely, so no colour gives a fake away
+    error = recipe.mismatch * (rng.standard_normal() + 0.5 * rng.standard_normal(3))
+    gain, offset = np.exp(error), 0.3 * recipe.mismatch * rng.standard_normal(3)
     frames, alphas = [], []
     for i in range(count):
         face = faces[i]
@@ -124,11 +126,8 @@ def _retouched(rng: np.random.Generator, actor: Actor, recipe: Recipe) -> Actor:
 
 def _colour(face: Array, target: Array, alpha: Array, match: float, gain: Array, offset: Array) -> Array:
     """Reinhard transfer of mean and deviation towards the target under the mask, then the error that remains."""
-    inside = alpha > 0.5
-    if not inside.any():
-        return face
-    mine, theirs = face[inside], target[inside]
-    mean, goal = mine.mean(0), theirs.mean(0)
-    scale = 1 + match * (np.clip(theirs.std(0) / (mine.std(0) + 1e-3), 0.6, 1.6) - 1)
-    shifted = (face - mean) * scale + mean + match * (goal - mean)
-    return (shifted * gain + offset).astype(np.float32)
+    inside = (alpha > 0.5 * alpha.max()).astype(np.uint8)
+    (mean, spread), (goal, wanted) = (cv2.meanStdDev(picture, mask=inside) for picture in (face, target))
+    scale = (1 + match * (np.clip(wanted / (spread + 1e-3), 0.6, 1.6) - 1))[:, 0] * gain
+    shift = (mean + match * (goal - mean))[:, 0] * gain + offset - mean[:, 0] * scale
+    return face * scale.astype(np.float32) + shift.astype(np.float32)

@@ -75,7 +75,7 @@ class Geometry:
         """1 on the outline of the head, less inside; the jaw below the eye level, the skull above."""
         drop = y - EYE_LEVEL
         span = np.where(drop > 0, self.chin - EYE_LEVEL, EYE_LEVEL - self.skull)
-        power = np.where(drop > 0, 1 / self.square, 1.0)
+        power = np.where(drop > 0, 1 / self.square, 1.2)
         return (np.abs(x / self.width) ** (2 * power) + np.abs(drop / span) ** (2 * power)) ** (0.5 / power)
 
     def height(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:

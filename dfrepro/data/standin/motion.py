@@ -52,7 +52,7 @@ def blinks(rng: np.random.Generator, times: np.ndarray, *, every: float = 2.5) -
     return closed.max(1) if count else np.zeros_like(times)
 
 
-def move(rng: np.random.Generator, frames: int, *, size: int, face: tuple[float, float] = (58.0, 66.0)) -> list[State]:
+def move(rng: np.random.Generator, frames: int, *, size: int, face: tuple[float, float] = (61.0, 69.0)) -> list[State]:
     """Draw `frames` moments of one person in a `size` x `size` picture; `face` is the range of `scale`."""
     t = np.arange(frames) * STRIDE
     turn, talk = np.radians(rng.normal(0, 7)), rng.uniform(0.3, 1.0)

@@ -187,5 +187,5 @@ def back_hair(actor: Actor, state: State, light: Light, size: int) -> Layer:
 
 def develop(linear: Array) -> Array:
     """Linear light -> display values in 0 .. 1, with a soft shoulder and a 1/2.2 gamma."""
-    exposed = linear * 1.5 / (linear + 0.5)
+    exposed = linear * 1.36 / (linear + 0.62)
     return cv2.pow(np.minimum(np.maximum(exposed, 0), 1), 1 / 2.2)

@@ -76,9 +76,10 @@ def _backdrop(rng: np.random.Generator, side: int, light: Light) -> Array:
     wall = tones[0] * (1 - ramp) + tones[1] * ramp
     for _ in range(rng.integers(2, 9)):
         wall = _shape(rng, wall, x, y)
-    wall = cv2.GaussianBlur(wall.astype(np.float32), (0, 0), float(rng.uniform(1.0, 7.0)))
+    defocus = float(rng.uniform(0.8, 6.0))
     grain = fractal(rng, (side, side), cells=(12, 12), octaves=5, gain=0.75)[..., None]
-    wall *= 1 + rng.uniform(0.02, 0.14) * grain
+    wall *= 1 + rng.uniform(0.05, 0.2) * grain
+    wall = cv2.GaussianBlur(wall.astype(np.float32), (0, 0), defocus)
     return (np.clip(wall, 0.003, 2) * (0.5 * light.key + 1.1 * light.sky)).astype(np.float32)
 
 

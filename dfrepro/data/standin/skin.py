@@ -135,7 +135,7 @@ def _brows(person: Identity, rng: np.random.Generator, skin: Array, x: Array, y:
     lean = 0.35 * off
     inside = smoothstep(1.15, 0.55, np.abs(off)) * smoothstep(1.12, 0.85, np.abs(p + lean * 0.15))
     strands = cv2.warpAffine(fractal(rng, x.shape, cells=(45, 150), octaves=2), np.float32([[1, -0.6, 90], [0, 1, 0]]), x.shape[::-1], borderMode=cv2.BORDER_REFLECT)
-    cover = (inside * np.clip(0.78 + 0.28 * strands, 0.2, 1))[..., None]
+    cover = (inside * np.clip(0.86 + 0.2 * strands, 0.5, 1))[..., None]
     return skin * (1 - cover) + np.minimum(person.hair * 0.9, 0.12) * cover
 
 
@@ -151,7 +151,7 @@ def _ears(person: Identity, skin: Array, x: Array, y: Array) -> tuple[Array, Arr
 
 def _strands(person: Identity, rng: np.random.Generator, across: Array, along: Array) -> Array:
     """Noise drawn out along the hair: fine in `across`, slow in `along` (both 0 .. 1)."""
-    lock = fractal(rng, (512, 64), cells=(40, 3), octaves=4, gain=0.85)
+    lock = fractal(rng, (512, 64), cells=(48, 4), octaves=4, gain=0.9)
     u, v = np.mod(along, 1) * 63, np.mod(across, 1) * 511
     return cv2.remap(lock, u.astype(np.float32), v.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
 
@@ -164,11 +164,12 @@ def _hair(person: Identity, rng: np.random.Generator, albedo: Array, x: Array, y
     across = 0.55 * radius + 0.10 * np.abs(angle) * np.sign(person.parting)
     noise = _strands(person, rng, across, 0.5 + angle / 7)
     tuft = fractal(rng, x.shape, cells=(14, 14), octaves=3)
-    outer = smoothstep(volume + 0.035, volume - 0.035, radius + 0.012 * tuft + 0.008 * noise)
+    crown = 0.07 * np.clip(-0.4 - y, 0, 1)  # hair stands higher than it stands off
+    outer = smoothstep(volume + 0.035, volume - 0.035, radius - crown + 0.012 * tuft + 0.008 * noise)
     line = _hairline(person, x) + 0.018 * tuft + 0.015 * noise
     cover = outer * smoothstep(0.035, -0.035, y - line)
     gleam = 0.55 * np.exp(-(((radius - 0.93) / 0.12) ** 2)) * np.clip(1 - y, 0, 1.4)
-    tone = np.clip(0.85 + 0.33 * noise + gleam * (0.6 + 0.4 * noise), 0.25, 2.5)
+    tone = np.clip(0.85 + 0.27 * noise + gleam * (0.6 + 0.4 * noise), 0.25, 2.5)
     shadow = 1 - 0.42 * smoothstep(0.13, 0.0, y - line) * (radius < 1)  # the fringe shades the forehead
     skin = albedo * shadow[..., None]
     return skin * (1 - cover[..., None]) + person.hair * (tone * cover)[..., None], cover.astype(np.float32)
