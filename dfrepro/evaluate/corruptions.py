@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from dfrepro.errors import WorkbookError
+from dfrepro.forge.colour import jpeg as recode
 
 REFERENCE = 256  # px, the side that the levels were made for
 GREY = 128
@@ -66,29 +67,23 @@ def ycbcr_noise(images: np.ndarray, variance: float, generators: Generators) -> 
     return _each(images, generators, lambda image, rng: image + _normal(rng, image.shape) @ mix.T)
 
 
-def blur(images: np.ndarray, kernel: float, _: Generators) -> np.ndarray:
+def blur(images: np.ndarray, kernel: float, generators: Generators) -> np.ndarray:
     """Blur by a Gaussian of `kernel` pixels and sigma = kernel / 6, both scaled by side / 256."""
     kernel *= min(images.shape[1:3]) / REFERENCE
     size = max(3, 2 * int(kernel / 2) + 1)
-    return _each(images, images, lambda image, _: cv2.GaussianBlur(image, (size, size), kernel / 6))
+    return _each(images, generators, lambda image, _: cv2.GaussianBlur(image, (size, size), kernel / 6))
 
 
-def pixelation(images: np.ndarray, factor: float, _: Generators) -> np.ndarray:
+def pixelation(images: np.ndarray, factor: float, generators: Generators) -> np.ndarray:
     """Shrink by `factor` and enlarge again, linearly both times: what DeeperForensics calls JPEG."""
     height, width = images.shape[1:3]
     small = (max(1, int(width / factor)), max(1, int(height / factor)))
-    return _each(images, images, lambda image, _: cv2.resize(cv2.resize(image, small), (width, height)))
+    return _each(images, generators, lambda image, _: cv2.resize(cv2.resize(image, small), (width, height)))
 
 
-def jpeg(images: np.ndarray, quality: float, _: Generators) -> np.ndarray:
+def jpeg(images: np.ndarray, quality: float, generators: Generators) -> np.ndarray:
     """Encode and decode each picture as JPEG."""
-
-    def through(image: np.ndarray, _: Any) -> np.ndarray:
-        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-        _, code = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
-        return cv2.imdecode(code, cv2.IMREAD_COLOR_RGB)
-
-    return _each(images, images, through)
+    return _each(images, generators, lambda image, _: recode(image, int(quality)))
 
 
 def video(images: np.ndarray, crf: float, _: Generators) -> np.ndarray:
@@ -108,7 +103,7 @@ def video(images: np.ndarray, crf: float, _: Generators) -> np.ndarray:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
     file.seek(0)
-    with av.open(file) as container:
+    with av.open(file, "r") as container:
         decoded = [frame.to_ndarray(format="rgb24")[:height, :width] for frame in container.decode(video=0)]
     _require(len(decoded) == count, f"{count} frames went into the encoder and {len(decoded)} came out")
     return np.stack(decoded)
@@ -132,10 +127,10 @@ def salt_and_pepper(images: np.ndarray, share: float, generators: Generators) ->
     return _each(images, generators, sprinkle)
 
 
-def gaussian_blur(images: np.ndarray, sigma: float, _: Generators) -> np.ndarray:
+def gaussian_blur(images: np.ndarray, sigma: float, generators: Generators) -> np.ndarray:
     """Blur by a Gaussian of `sigma` pixels, cut at four sigma. Not scaled: PEL's is one pixel, whatever the size."""
     size = 2 * int(4 * sigma + 0.5) + 1
-    return _each(images, images, lambda image, _: cv2.GaussianBlur(image, (size, size), sigma))
+    return _each(images, generators, lambda image, _: cv2.GaussianBlur(image, (size, size), sigma))
 
 
 @dataclass(frozen=True)
@@ -182,11 +177,11 @@ def corrupt(images: np.ndarray, name: str, level: int, *, seed: int = 0, first: 
     return corruption.apply(images, corruption.levels[level - 1], generators)
 
 
-def _each(images: np.ndarray, others: Sequence[Any], change: Callable[[np.ndarray, Any], np.ndarray]) -> np.ndarray:
+def _each(images: np.ndarray, generators: Generators, change: Callable[[np.ndarray, Any], np.ndarray]) -> np.ndarray:
     """Change every picture; what comes out as floats is rounded and clipped."""
     result = np.empty_like(images)
-    for image, other, out in zip(images, others, result, strict=True):
-        changed = change(image, other)
+    for image, rng, out in zip(images, generators, result, strict=True):
+        changed = change(image, rng)
         out[...] = changed if changed.dtype == np.uint8 else np.rint(changed).clip(0, 255)
     return result
 

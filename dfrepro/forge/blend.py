@@ -6,7 +6,7 @@ between SBI (source inside) and FIA-USA (target inside), so the words are not us
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import cv2
 import numpy as np
@@ -35,9 +35,14 @@ class Pair:
 
 
 class Forge(Protocol):
-    """Anything that makes a pair of one stored face, such as `dfrepro.forge.sbi.SelfBlend`."""
+    """Anything that makes a pair of one stored face, such as `dfrepro.forge.sbi.SelfBlend`.
 
-    def __call__(self, image: np.ndarray, landmarks: np.ndarray, rng: np.random.Generator, /) -> Pair: ...
+    `needs` names what it takes of an item, by keyword, beside the picture and its landmarks.
+    """
+
+    needs: ClassVar[tuple[str, ...]]
+
+    def __call__(self, image: np.ndarray, landmarks: np.ndarray, rng: np.random.Generator, **needs: Any) -> Pair: ...
 
 
 def blend(inside: np.ndarray, outside: np.ndarray, mask: SoftMask, ratio: float = 1.0) -> np.ndarray:
@@ -93,7 +98,7 @@ class View:
     def cut_landmarks(self, landmarks: np.ndarray, width: int) -> np.ndarray:
         """Landmarks of a picture `width` wide, in the window's pixels."""
         moved = flip_landmarks(landmarks, width) if self.flip else landmarks
-        return moved - np.float32((self.window.x0, self.window.y0))
+        return moved - np.array((self.window.x0, self.window.y0), np.float32)
 
     def resize(self, image: np.ndarray) -> np.ndarray:
         """To (size, size, ...): linearly, as SBI does, or by area where that would skip pixels."""
@@ -150,16 +155,17 @@ class DrawView:
 class PairTransform:
     """A forge as a data set's `transform(item, rng)`.
 
-    Reads `image` (H, W, 3) uint8 and `landmarks` (81, 2) of the item, and replaces both by `real`, `fake`
-    (S, S, 3) uint8, `mask` (S, S) float32 and `ratio`; other keys pass through.
+    Reads `image` (H, W, 3) uint8, `landmarks` (81, 2) and what the forge needs of the item, and replaces them by
+    `real`, `fake` (S, S, 3) uint8, `mask` (S, S) float32 and `ratio`; other keys pass through.
     """
 
     forge: Forge
 
     def __call__(self, item: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
         landmarks = np.asarray(item["landmarks"], np.float32).reshape(-1, 2)
-        pair = self.forge(item["image"], landmarks, rng)
-        kept = {key: value for key, value in item.items() if key not in ("image", "landmarks")}
+        pair = self.forge(item["image"], landmarks, rng, **{key: item[key] for key in self.forge.needs})
+        used = {"image", "landmarks", *self.forge.needs}
+        kept = {key: value for key, value in item.items() if key not in used}
         made = {"real": pair.real, "fake": pair.fake, "mask": pair.mask, "ratio": np.float32(pair.ratio)}
         return kept | made | ({} if pair.source is None else {"source": pair.source})
 

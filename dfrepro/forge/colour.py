@@ -17,7 +17,7 @@ from dfrepro.forge.blend import Op
 
 def rgb_shift(image: np.ndarray, shift: tuple[float, float, float]) -> np.ndarray:
     """Add one constant a channel, in grey levels."""
-    return cv2.add(image, (*shift, 0.0))
+    return cv2.add(image, np.array([*shift, 0.0]))
 
 
 def hsv_shift(image: np.ndarray, shift: tuple[float, float, float]) -> np.ndarray:
@@ -26,7 +26,8 @@ def hsv_shift(image: np.ndarray, shift: tuple[float, float, float]) -> np.ndarra
     hue, saturation, value = cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2HSV))
     if whole[0]:
         hue = cv2.LUT(hue, ((np.arange(256) + whole[0]) % 180).astype(np.uint8))
-    saturation, value = cv2.add(saturation, whole[1]), cv2.add(value, whole[2])  # these saturate
+    saturation = cv2.add(saturation, np.array([whole[1]], float))  # saturates
+    value = cv2.add(value, np.array([whole[2]], float))
     return cv2.cvtColor(cv2.merge([hue, saturation, value]), cv2.COLOR_HSV2RGB)
 
 
@@ -53,7 +54,7 @@ def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
     """Encode and decode as JPEG with 4:2:0 chroma, quality 1 to 100."""
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)  # luma weighs the channels, so their order matters
     _, code = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return cv2.imdecode(code, cv2.IMREAD_COLOR_RGB)
+    return np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR_RGB))
 
 
 def draw_colour(rng: np.random.Generator, p: tuple[float, float, float], limit: float, hsv_limit: float) -> list[Op]:

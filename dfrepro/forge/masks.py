@@ -11,16 +11,17 @@ field, resizes it to U{192..256}^2 and blurs it twice. Here the same mask is mad
 Left out: the erosion's and the blur's dependence on the crop's border, which a face crop does not reach.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from dfrepro.data.landmarks import FOREHEAD
 from dfrepro.errors import WorkbookError
 
-# --- the 81 landmarks: iBUG's 68, then 13 of the forehead, stored in this order along the hairline, left to right
-FOREHEAD = (77, 75, 76, 68, 69, 70, 71, 80, 72, 73, 79, 74, 78)
+# the 81 landmarks are iBUG's 68, then 13 of the forehead, of which FOREHEAD is the order along the hairline
 JAW, LEFT_EYE, RIGHT_EYE, OUTER_LIPS = range(17), range(36, 42), range(42, 48), range(48, 60)
 FOUR_KEYPOINTS = (17, 26, 11, 5)  # outer ends of the brows, jaw below the mouth's corners: a rectangle on the face
 
@@ -139,14 +140,15 @@ def soft_mask(
     k1, k2 = (odd(KERNELS[i] * shrink) for i in rng.integers(len(KERNELS), size=2))
     sigma = rng.integers(SECOND_SIGMAS[0], SECOND_SIGMAS[1] + 1) * shrink
     box = _bounding_box(parts, pad=(FIELD_LIMIT + k2 // 2 + 1) / scale)
-    size = np.ceil((box.x1 - box.x0, box.y1 - box.y0) * scale).astype(int)  # width, height
-    scale = size / (box.x1 - box.x0, box.y1 - box.y0)
+    extent = box.x1 - box.x0, box.y1 - box.y0
+    width, height = (math.ceil(side) for side in extent * scale)  # of the raster
+    scale = np.array([width, height]) / extent
     # pixel centres lie on integers in both frames: (x + .5) * scale - .5
     polygons = [(boundary(part, 2 / scale.min()) - (box.x0 - 0.5, box.y0 - 0.5)) * scale - 0.5 for part in parts]
     if elastic:
-        polygons = _displaced(polygons, elastic_field(size[::-1], rng))
-    raster = soften(fill(polygons, size[::-1]), k1, k2, sigma)
-    return _in_picture(cv2.resize(raster, (box.x1 - box.x0, box.y1 - box.y0)), box, shape)
+        polygons = _displaced(polygons, elastic_field((height, width), rng))
+    raster = soften(fill(polygons, (height, width)), k1, k2, sigma)
+    return _in_picture(cv2.resize(raster, extent), box, shape)
 
 
 def fill(polygons: list[np.ndarray], shape: Sequence[int]) -> np.ndarray:
@@ -202,7 +204,8 @@ def odd(kernel: float) -> int:
 
 def _displaced(polygons: list[np.ndarray], field: np.ndarray) -> list[np.ndarray]:
     points = np.concatenate(polygons).astype(np.float32)  # (m, 2)
-    moves = cv2.remap(field, points[None] / FIELD_STRIDE, None, cv2.INTER_LINEAR)[0]  # (m, 2)
+    x, y = np.ascontiguousarray(points.T / np.float32(FIELD_STRIDE))[:, None]  # (1, m) each
+    moves = cv2.remap(field, x, y, cv2.INTER_LINEAR)[0]  # (m, 2)
     ends = np.cumsum([len(polygon) for polygon in polygons])[:-1]
     return np.split(points + moves, ends)
 

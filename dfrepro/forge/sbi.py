@@ -10,11 +10,13 @@ Departures from the official code, all of them in its favour or neutral:
 - the affine map is centred on the face's box, which is .3 h below the centre of the official crop.
 """
 
+from typing import Any, ClassVar
+
 import numpy as np
 
 from dfrepro.forge.blend import DrawView, Pair, apply, blend, draw_affine, transform_points, warp
 from dfrepro.forge.colour import draw_joint_transform, draw_source_transform
-from dfrepro.forge.masks import face_of, regions, soft_mask
+from dfrepro.forge.masks import Box, face_of, regions, soft_mask
 
 RATIOS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)
 
@@ -25,6 +27,8 @@ class SelfBlend:
     `margin`: see `DrawView`. `hsv_limit`: see `dfrepro.forge.colour`. `with_source`: return what was blended in, under
     the same joint transforms (FPG's refinement needs it).
     """
+
+    needs: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -38,7 +42,7 @@ class SelfBlend:
         self.hsv_limit = hsv_limit
         self.with_source = with_source
 
-    def __call__(self, image: np.ndarray, landmarks: np.ndarray, rng: np.random.Generator) -> Pair:
+    def __call__(self, image: np.ndarray, landmarks: np.ndarray, rng: np.random.Generator, **_: Any) -> Pair:
         """Blend `image` (H, W, 3) uint8 RGB with itself. `landmarks`: (81 | 68, 2), in its pixels. Not changed."""
         view = self.draw_view(landmarks, image.shape, rng)
         points = view.cut_landmarks(landmarks, image.shape[1])
@@ -69,7 +73,7 @@ class SelfBlend:
         )
 
 
-def _pasted(inside: np.ndarray, outside: np.ndarray, box) -> np.ndarray:
+def _pasted(inside: np.ndarray, outside: np.ndarray, box: Box) -> np.ndarray:
     picture = outside.copy()
     picture[box.pixels] = inside
     return picture

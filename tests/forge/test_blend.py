@@ -108,12 +108,16 @@ def test_a_window_larger_than_the_stored_crop_is_an_error(landmarks):
 
 
 def test_a_pair_transform_replaces_the_picture_and_keeps_the_rest(image, landmarks):
-    def forge(image, landmarks, rng):
-        assert landmarks.shape == (81, 2)
-        return Pair(image, image, np.zeros((160, 160), np.float32), 0.5)
+    class Forge:
+        needs = ("extra",)
 
-    item = {"image": image, "landmarks": landmarks.ravel().tolist(), "label": 0, "row": 17}
-    made = PairTransform(forge)(item, np.random.default_rng(0))
+        def __call__(self, image, landmarks, rng, *, extra):
+            assert landmarks.shape == (81, 2)
+            assert extra == "given"
+            return Pair(image, image, np.zeros((160, 160), np.float32), 0.5)
+
+    item = {"extra": "given", "image": image, "landmarks": landmarks.ravel().tolist(), "label": 0, "row": 17}
+    made = PairTransform(Forge())(item, np.random.default_rng(0))
     assert set(made) == {"real", "fake", "mask", "ratio", "label", "row"}
     assert (made["row"], made["ratio"]) == (17, 0.5)
     assert "image" in item
