@@ -1,0 +1,184 @@
+import json
+import subprocess
+import sys
+import time
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dfrepro.errors import WorkbookError
+from dfrepro.report.claims import claims_command, evaluate_claims, needed_runs
+from dfrepro.report.evidence import RESULTS
+from dfrepro.report.schema import PAPERS, load_claims
+
+GOOD = {"id": "P1-C1", "source": "Table I", "statement": "a beats b", "kind": "difference", "test": "cdfv2",
+        "metric": "video_auc", "cells": [{"of": "a", "over": "b", "printed": 0.1}]}  # fmt: skip
+
+
+def without(key: str) -> dict:
+    return {name: value for name, value in GOOD.items() if name != key}
+
+
+@pytest.mark.parametrize(("broken", "said"), [
+    (GOOD | {"kind": "wish"}, "claim P1-C1: kind"),
+    (GOOD | {"colour": "red"}, "claim P1-C1: colour"),
+    (without("statement"), "claim P1-C1: statement"),
+    (without("metric"), "claim P1-C1: cells.0.of.metric"),
+    (GOOD | {"cells": []}, "nothing to judge"),
+    (GOOD | {"testable": False}, "`reason` must say why"),
+    (GOOD | {"cells": [{"of": "a", "over": ["b", "c"], "printed": [0.1]}]}, "printed has 1 values"),
+    (GOOD | {"cells": [{"of": "a", "over": "b", "kind": "equivalence"}]}, "margin belongs to an equivalence"),
+    (GOOD | {"cells": [{"over": "b"}]}, "claim P1-C1"),
+    (GOOD | {"id": "P9-C1"}, "claim P9-C1: id"),
+])  # fmt: skip
+def test_a_mistake_in_claims_yaml_names_file_claim_and_key(papers, broken, said):
+    with pytest.raises(WorkbookError, match="claims.yaml") as error:
+        load_claims(papers([broken]))
+    assert said in str(error.value)
+
+
+def test_a_claim_given_twice_is_an_error(papers):
+    with pytest.raises(WorkbookError, match="P1-C1 is given twice"):
+        load_claims(papers([GOOD, GOOD]))
+
+
+def test_claims_are_safe_loaded(papers):
+    root = papers([GOOD])
+    (root / "pim" / "claims.yaml").write_text("claims: !!python/object/apply:os.system ['true']")
+    with pytest.raises(WorkbookError, match="is not YAML"):
+        load_claims(root)
+
+
+def test_one_entry_may_stand_for_many_cells(papers):
+    many = {"of": "a", "over": ["b", "c"], "each": ["wdf", "dfdc"], "printed": [[0.1, 0.2], [0.3, 0.4]]}
+    (claim,) = load_claims(papers([GOOD | {"cells": [many]}]))
+    seen = {(c.over.run, c.of.test[0], c.over.test[0]): c.printed for c in claim.cells}
+    assert seen == {
+        ("b", "wdf", "wdf"): 0.1,
+        ("b", "dfdc", "dfdc"): 0.2,
+        ("c", "wdf", "wdf"): 0.3,
+        ("c", "dfdc", "dfdc"): 0.4,
+    }
+
+
+def test_the_dictionaries_hold_no_nan_and_say_what_was_compared(papers, planted):
+    (verdict,) = evaluate_claims(papers([GOOD]), planted({"a": [0.9, float("nan")], "b": [0.5, 0.5]}))
+    json.dumps(verdict, allow_nan=False)
+    assert verdict["verdict"] == "inconclusive"
+    assert verdict["cells"][0]["of"] == "a on cdfv2 (video_auc)"
+    assert (verdict["printed_effect"], verdict["printed_holds"]) == (0.1, "1 of 1")
+
+
+def test_one_seed_is_marked(papers, planted_scores):
+    (verdict,) = evaluate_claims(papers([GOOD]), None, planted_scores({"a": 3.0, "b": 0.1}))
+    assert (verdict["verdict"], verdict["one_seed"], verdict["interval_over"]) == ("confirmed", True, "videos")
+
+
+def test_the_command_writes_claims_json_and_prints_every_claim(papers, planted, tmp_path, capsys):
+    root = papers([GOOD, GOOD | {"id": "P1-C2", "cells": [{"of": "a", "over": "gone"}]}])
+    planted({"a": [0.9, 0.91, 0.9], "b": [0.5, 0.5, 0.51]}).to_csv(tmp_path / "metrics.csv", index=False)
+    assert claims_command(tmp_path, tmp_path / "claims.json", root) == 0
+    written = json.loads((tmp_path / "claims.json").read_text())
+    assert [c["verdict"] for c in written["claims"]] == ["confirmed", "not run"]
+    assert written["counts"]["confirmed"] == 1
+    printed = capsys.readouterr().out
+    assert "P1-C1" in printed
+    assert "P1-C2" in printed
+
+
+def test_every_one_of_the_41_claims_has_an_entry():
+    expected = [f"P{p}-C{n}" for p, count in enumerate((5, 9, 7, 11, 9)) for n in range(1, count + 1)]
+    assert [claim.id for claim in load_claims()] == expected
+
+
+def test_without_results_every_claim_is_not_run_or_not_testable():
+    verdicts = evaluate_claims()
+    assert {v["verdict"] for v in verdicts} == {"not run", "not testable"}
+    assert all(v["reason"] for v in verdicts)
+
+
+def test_every_claim_can_be_confirmed_and_refuted_by_planted_results():
+    """Values that follow each claim's own cells give `confirmed`; the same turned around, `refuted`."""
+    for claim in load_claims():
+        if claim.testable:
+            for sign, expected in ((1, "confirmed"), (-1, "refuted")):
+                assert _verdict_on_planted(claim, sign) == expected, (claim.id, expected)
+
+
+def _verdict_on_planted(claim, sign: int) -> str:
+    """Judge one claim with every operand's value chosen so that each cell holds (sign 1) or fails (−1) clearly."""
+    from dfrepro.report.verdict import judge
+
+    class Planted:
+        n_boot, seed = 200, 0
+
+        def __init__(self):
+            self.values = _solved(claim, sign)
+
+        def seeds(self, run):
+            return [0, 1, 2, 3, 4]
+
+        def value(self, operand, seed):
+            return self.values[str(operand), operand.scale] * operand.scale + 1e-6 * seed * (claim.kind != "exact")
+
+        def draws(self, operand, seed):
+            return None
+
+        def missing(self, operand, seeds):
+            return ""
+
+    return judge(claim, Planted()).verdict
+
+
+def _solved(claim, sign: int) -> dict:
+    """Values by relaxation: every violated cell pushes its two sides apart (or together) until all hold."""
+    from dfrepro.report.schema import Operand
+
+    sides = [s for c in claim.cells for s in (c.of, c.over) if isinstance(s, Operand)]
+    sides += [s for c in claim.controls for s in (c.of, c.over, c.method)]
+    values = {(str(s), s.scale): 1.0 for s in sides}
+
+    def key(s):
+        return str(s), s.scale
+
+    for _ in range(200):
+        for c in claim.cells:
+            over = values[key(c.over)] * c.over.scale if isinstance(c.over, Operand) else (c.over or 0.0)
+            here = values[key(c.of)] * c.of.scale
+            if c.test == "difference":
+                turn = sign * (1 if c.direction == "greater" else -1)
+                if turn * (here - over) < c.at_least + 0.1:
+                    values[key(c.of)] += turn * 0.05
+                    if isinstance(c.over, Operand):
+                        values[key(c.over)] -= turn * 0.05
+            elif c.test in ("equivalence", "exact"):
+                values[key(c.of)] = (over + (0 if sign > 0 else 1)) / c.of.scale
+    return values
+
+
+def test_the_runs_that_the_claims_of_pim_need_are_declared():
+    import yaml
+
+    declared = yaml.safe_load((PAPERS.parent / "params.yaml").read_text(encoding="utf-8"))["runs"]
+    needed = {run for run in needed_runs() if run.split("-")[0] in ("erm", "pim", "sam", "dual")}
+    assert needed <= set(declared)
+
+
+def test_a_full_study_is_judged_in_seconds():
+    """120 runs, five seeds, 7 test sets: `python -m dfrepro claims` has to be quick."""
+    rng = np.random.default_rng(0)
+    sets = ("ffpp", "dfd", "cdfv2", "dfdc", "dfdcp", "wdf", "diff")
+    every = product(needed_runs(), range(5), sets, ("video_auc", "frame_auc", "frame_accuracy"))
+    results = pd.DataFrame([(*key, rng.uniform(0.5, 1)) for key in every], columns=[*RESULTS])
+    started = time.process_time()
+    evaluate_claims(results=results)
+    assert time.process_time() - started < 10
+
+
+def test_nothing_heavy_is_imported():
+    heavy = ("torch", "timm", "scipy", "sklearn", "matplotlib")
+    code = f"import dfrepro.report.claims, dfrepro.report.ledger, sys; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

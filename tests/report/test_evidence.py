@@ -1,0 +1,115 @@
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import log_loss, roc_auc_score
+
+from dfrepro.errors import WorkbookError
+from dfrepro.report.evidence import Evidence, read_evidence, weighted_accuracy, weighted_auc, weighted_log_loss
+from dfrepro.report.schema import Operand
+
+
+def operand(run="good", test="cdfv2", metric="video_auc", **more) -> Operand:
+    return Operand(run=run, test=test, metric=metric, **more)
+
+
+@pytest.mark.parametrize("decimals", [1, 6])  # one decimal: many ties
+def test_weighted_auc_is_sklearns_on_repeated_videos(decimals):
+    rng = np.random.default_rng(1)
+    labels, scores = rng.integers(2, size=60), rng.random(60).round(decimals)
+    weights = rng.integers(4, size=(5, 60))
+    for row, auc in zip(weights, weighted_auc(labels, scores, weights)):
+        assert auc == pytest.approx(roc_auc_score(np.repeat(labels, row), np.repeat(scores, row)), abs=1e-12)
+
+
+def test_auc_of_one_class_is_not_a_number():
+    assert np.isnan(weighted_auc(np.ones(3), np.arange(3.0), np.ones((1, 3)))[0])
+
+
+def test_weighted_accuracy_and_log_loss_are_sklearns():
+    rng = np.random.default_rng(2)
+    labels, scores, weights = rng.integers(2, size=40), rng.random(40), rng.integers(1, 4, size=(1, 40))
+    repeated = np.repeat(labels, weights[0]), np.repeat(scores, weights[0])
+    assert weighted_log_loss(labels, scores, weights)[0] == pytest.approx(log_loss(*repeated))
+    assert weighted_accuracy(labels, scores, weights)[0] == pytest.approx(((repeated[1] > 0.5) == repeated[0]).mean())
+
+
+def test_a_metric_that_is_not_among_the_results_is_computed_from_scores(planted_scores):
+    scores = planted_scores({"good": 1.0})
+    evidence = Evidence(None, scores, n_boot=10)
+    videos = scores.groupby(["label", "video"]).score.mean().reset_index()
+    assert evidence.value(operand(), 0) == pytest.approx(roc_auc_score(videos.label, videos.score))
+    assert evidence.value(operand(metric="frame_auc"), 0) == pytest.approx(roc_auc_score(scores.label, scores.score))
+
+
+def test_draws_are_centred_on_the_reported_value(planted, planted_scores):
+    evidence = Evidence(planted({"good": [0.9]}), planted_scores({"good": 1.0}), n_boot=400)
+    assert evidence.value(operand(), 0) == 0.9
+    assert evidence.draws(operand(), 0).mean() == pytest.approx(0.9, abs=0.01)
+
+
+def test_every_run_is_drawn_on_the_same_videos(planted_scores):
+    scores = planted_scores({"good": 1.0})
+    twin = scores.assign(run="twin")
+    evidence = Evidence(None, pd.concat([scores, twin]), n_boot=50)
+    assert np.array_equal(evidence.draws(operand("good"), 0), evidence.draws(operand("twin"), 0))
+
+
+def test_draws_are_the_same_to_the_last_bit_with_the_same_seed(planted_scores):
+    scores = planted_scores({"good": 1.0})
+    first, second = (Evidence(None, scores, n_boot=50, seed=3).draws(operand(), 0) for _ in range(2))
+    assert np.array_equal(first, second)
+    assert not np.array_equal(first, Evidence(None, scores, n_boot=50, seed=4).draws(operand(), 0))
+
+
+def test_a_video_counts_as_often_in_a_draw_as_it_was_drawn(planted_scores):
+    scores = planted_scores({"good": 0.5}, videos=12, frames=1)
+    evidence = Evidence(None, scores, n_boot=5)
+    weights = evidence._weights("cdfv2").astype(int)
+    ordered = scores.sort_values(["manipulation", "video"])
+    for row, drawn in zip(weights, evidence.draws(operand(), 0)):
+        assert drawn == pytest.approx(roc_auc_score(np.repeat(ordered.label, row), np.repeat(ordered.score, row)))
+        assert row[:12].sum() == row[12:].sum() == 12  # as many of each manipulation as there are
+
+
+def test_a_subset_of_a_test_set_is_its_reals_and_one_manipulation(planted_scores):
+    named = {name: planted_scores({"good": far}).replace({"fake": name}) for name, far in (("DF", 3.0), ("FS", 0.0))}
+    evidence = Evidence(None, pd.concat([named["DF"], named["FS"].query("label == 1")]), n_boot=10)
+    for name, fakes in named.items():
+        chosen = pd.concat([named["DF"].query("label == 0"), fakes.query("label == 1")])
+        videos = chosen.groupby(["label", "video"]).score.mean().reset_index()
+        expected = roc_auc_score(videos.label, videos.score)
+        assert evidence.value(operand(test=f"cdfv2/{name}"), 0) == pytest.approx(expected)
+
+
+def test_tests_and_conditions_are_averaged_and_a_test_may_carry_its_metric(planted):
+    results = pd.concat([
+        planted({"a": [0.9]}, "cdfv2"), planted({"a": [0.5]}, "diff", "frame_auc"),
+        planted({"a": [0.6]}, "cdfv2", condition="blur-1"), planted({"a": [0.8]}, "cdfv2", condition="blur-2"),
+    ])  # fmt: skip
+    evidence = Evidence(results)
+    assert evidence.value(operand("a", ["cdfv2", "diff:frame_auc"]), 0) == pytest.approx(0.7)
+    blurred = {"condition": ["blur-1", "blur-2"]}
+    assert evidence.value(operand("a", **blurred), 0) == pytest.approx(0.7)
+    assert evidence.value(operand("a", **blurred, change="absolute"), 0) == pytest.approx(-0.2)
+    assert evidence.value(operand("a", **blurred, change="relative"), 0) == pytest.approx(-0.2 / 0.9)
+
+
+def test_an_average_over_a_set_that_was_not_measured_is_missing(planted):
+    evidence = Evidence(planted({"a": [0.9]}))
+    assert evidence.value(operand("a", ["cdfv2", "wdf"]), 0) is None
+    assert evidence.missing(operand("b"), [0]) == "b"
+    assert "wdf" in evidence.missing(operand("a", "wdf"), [0])
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    (lambda frame: frame.drop(columns="metric"), "lacks the column metric"),
+    (lambda frame: pd.concat([frame, frame]), "a, 0, cdfv2, video_auc, clean is given twice"),
+])  # fmt: skip
+def test_odd_results_are_rejected_by_name(planted, change, said):
+    with pytest.raises(WorkbookError, match=said):
+        Evidence(change(planted({"a": [0.9]})))
+
+
+def test_an_empty_results_folder_says_what_to_do(tmp_path):
+    with pytest.raises(WorkbookError, match="dvc repro"):
+        read_evidence(tmp_path)
