@@ -41,7 +41,7 @@ class DeepfakeBench(Reader):
             if video:
                 key = (*video.key, "" if compression else video.compression)
                 videos[key] = _merged(videos.get(key, video), video, entry.where, listing)
-        listing.videos = _with_val(list(videos.values()))
+        listing.videos = _with_val(list(videos.values()), listing)
         listing.report()
         return listing
 
@@ -144,9 +144,16 @@ def _merged(one: Video, other: Video, where: str, listing: _Listing) -> Video:
     return replace(one, split=max(one.split, other.split, key=SPLITS.index))
 
 
-def _with_val(videos: list[Video]) -> list[Video]:
-    kept = []
+def _with_val(videos: list[Video], listing: _Listing) -> list[Video]:
+    kept: list[Video] = []
     for dataset in sorted({video.dataset for video in videos}):
         part = [video for video in videos if video.dataset == dataset]
-        kept += part if any(video.split == "val" for video in part) else carve_val(part)[0]
+        splits = {video.split for video in part}
+        if "train" in splits and "val" not in splits:
+            part, left_out = carve_val(part)
+            text = (
+                f"{dataset}: no validation split left in its JSON: {sum(v.split == 'val' for v in part)} train videos"
+            )
+            listing.note(f"{text} of held-out identities become val, {len(left_out)} that mix them are left out")
+        kept += part
     return kept

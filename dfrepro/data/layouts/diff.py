@@ -8,11 +8,12 @@ published, so each is its own.
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from dfrepro.data.layouts.base import REAL, Video
 from dfrepro.data.layouts.imagetree import NEUTRAL_WORDS, place, without
-from dfrepro.data.layouts.listing import image_files
+from dfrepro.data.layouts.listing import file_names, image_folders, is_image
 from dfrepro.data.layouts.reader import Reader, Reading
 
 
@@ -23,8 +24,8 @@ class DiFF(Reader):
 
     def read(self, root: Path, compression: str) -> Reading:
         reading = Reading()
-        for path in image_files(root):
-            reading.videos.append(_image(path.relative_to(root), path))
+        for folder in image_folders(root, deep=True):
+            reading.videos.extend(_images(folder, folder.relative_to(root)))
         if reading.videos and all(video.label != REAL for video in reading.videos):
             reading.missing("no reals: AUC needs them", self.source)
         return reading
@@ -33,12 +34,13 @@ class DiFF(Reader):
         return [f"{video.split}, {video.manipulation}"]
 
 
-def _image(relative: Path, path: Path) -> Video:
-    told = place(relative.parent)
+def _images(folder: Path, relative: Path) -> Iterator[Video]:
+    told = place(relative)
     words = without(told.words, NEUTRAL_WORDS)
     manipulation = "original" if told.label == REAL else "/".join(words[:2]) or "fake"
     split = told.split or "test"
-    rest = words if told.label == REAL else words[2:]
-    name = "/".join((split, *rest, os.path.splitext(path.name)[0]))  # the splits number their images alike
-    identity = f"{manipulation}/{name}"
-    return Video("diff", manipulation, name, told.label, split, (identity,), "", path, "image")
+    above = "/".join((split, *(words if told.label == REAL else words[2:])))  # the splits number their images alike
+    for file in filter(is_image, file_names(folder)):
+        name = f"{above}/{os.path.splitext(file)[0]}"
+        people = (f"{manipulation}/{name}",)
+        yield Video("diff", manipulation, name, told.label, split, people, "", folder / file, "image")

@@ -1,7 +1,7 @@
 """Folders as the layouts see them: sorted, without hidden files, safe from symbolic links that loop."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from dfrepro.errors import WorkbookError
@@ -20,12 +20,12 @@ def is_image(name: str) -> bool:
 
 def folder_names(folder: Path) -> list[str]:
     """Return the names of the visible folders in `folder`, sorted; none if it does not exist."""
-    return sorted(entry.name for entry in _scan(folder) if not entry.name.startswith(".") and os.path.isdir(entry.path))
+    return sorted(entry.name for entry in _scan(folder) if not entry.name.startswith(".") and _is(entry.is_dir))
 
 
 def file_names(folder: Path) -> list[str]:
     """Return the names of the visible files in `folder`, sorted; dangling and looping links are no files."""
-    return sorted(entry.name for entry in _scan(folder) if not entry.name.startswith(".") and _is_file(entry))
+    return sorted(entry.name for entry in _scan(folder) if not entry.name.startswith(".") and _is(entry.is_file))
 
 
 def video_files(folder: Path) -> dict[str, Path]:
@@ -56,12 +56,6 @@ def image_folders(top: Path, deep: bool = False) -> Iterator[Path]:
             yield folder
 
 
-def image_files(top: Path) -> Iterator[Path]:
-    """Yield every image file at or below `top`, folder by folder, sorted."""
-    for folder in image_folders(top, deep=True):
-        yield from (folder / name for name in file_names(folder) if is_image(name))
-
-
 def _folders(top: Path, deep: bool) -> Iterator[tuple[Path, bool]]:
     """Yield (folder, holds an image) depth first; a folder reached twice through links is visited once."""
     stack, seen = [top], set()
@@ -90,8 +84,9 @@ def _scan(folder: Path) -> Iterator[os.DirEntry[str]]:
         raise WorkbookError(f"cannot list this folder: {error.strerror}", where=folder) from error
 
 
-def _is_file(entry: os.DirEntry[str]) -> bool:
+def _is(kind: Callable[[], bool]) -> bool:
+    """Ask a directory entry for its kind, which costs nothing unless it is a link; one that loops is neither."""
     try:
-        return entry.is_file()
+        return kind()
     except OSError:
         return False

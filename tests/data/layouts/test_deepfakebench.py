@@ -98,6 +98,7 @@ def test_a_dataset_without_val_gets_one_by_identity(trees, tmp_path):
     splits = [v.split for v in layout("deepfakebench").videos(tmp_path)]
     assert 0 < splits.count("val") < 20
     assert splits.count("train") + splits.count("val") == 60
+    assert "cdfv2: no validation split left in its JSON" in trees.texts(layout("deepfakebench").check(tmp_path))
 
 
 def test_two_places_for_one_video_are_refused(trees, tmp_path):

@@ -138,8 +138,9 @@ def test_diff_names_condition_and_method(trees, tmp_path):
 
 
 @pytest.mark.parametrize(("path", "split", "label"), [
-    ("test/FE/Imagic/1.png", "test", 1), ("train_fake/FE/Imagic/1.png", "train", 1), ("fake-val/FE/Imagic/1.png", "val", 1),
-    ("test/pristine/1.png", "test", 0), ("val_real/1.png", "val", 0), ("FE/realistic/1.png", "test", 1),
+    ("test/FE/Imagic/1.png", "test", 1), ("train_fake/FE/Imagic/1.png", "train", 1),
+    ("fake-val/FE/Imagic/1.png", "val", 1), ("test/pristine/1.png", "test", 0),
+    ("val_real/1.png", "val", 0), ("FE/realistic/1.png", "test", 1),
 ])  # fmt: skip
 def test_diff_reads_split_and_label_off_the_path(trees, tmp_path, path, split, label):
     trees.touch(tmp_path, path)
