@@ -150,7 +150,7 @@ Recipe = Callable[[np.ndarray, np.ndarray, np.random.Generator], Any]
 
 
 def milliseconds(recipes: dict[str, Recipe], picture: np.ndarray, points: np.ndarray, n: int = 200) -> dict[str, float]:
-    """Mean processor time a call (one thread each), the recipes taking turns so that a busy machine slows them alike."""
+    """Mean processor time a call in milliseconds, the recipes taking turns: a busy machine slows all alike."""
     rng = np.random.default_rng(0)
     spent: dict[str, list[float]] = {name: [] for name in recipes}
     for _ in range(n):

@@ -40,6 +40,7 @@ ELASTIC_ALPHA, ELASTIC_SIGMA = 50.0, 7.0  # px of the raster
 FIELD_STRIDE = 4  # the elastic field is smooth over 7 px: every fourth pixel holds all of it
 FIELD_LIMIT = 4.0  # px, 3.4 standard deviations of the field: bounds how far a mask leaves its hull
 SUBPIXEL = 4  # bits
+MAX_ZOOM = 4.0  # an eye or a mouth is drawn on a raster that much finer, or its few pixels would show as steps
 
 
 class Face(NamedTuple):
@@ -132,23 +133,53 @@ def soft_mask(
 ) -> SoftMask:
     """Fill, jitter, erode and blur a region of a picture.
 
-    `parts` are closed polygons (n, 2) in pixels, `shape` the picture's (H, W, ...). Values reach 1 somewhere, in the
-    picture or beyond its border. The mask ends within `FIELD_LIMIT` plus half a blur kernel of its region.
+    `parts` are closed polygons (n, 2) in pixels, `shape` the picture's (H, W, ...). Each part is softened by kernels
+    of its own size, and has its maximum of 1 in the picture or beyond its border (before the resizing to the picture's
+    pixels). The mask ends within `FIELD_LIMIT` plus half a blur kernel of its region.
     """
     scale = rng.integers(RASTER_SIZES[0], RASTER_SIZES[1] + 1, 2) / face.frame  # raster px per picture px
-    shrink = _relative_size(parts, face)
-    k1, k2 = (odd(KERNELS[i] * shrink) for i in rng.integers(len(KERNELS), size=2))
-    sigma = rng.integers(SECOND_SIGMAS[0], SECOND_SIGMAS[1] + 1) * shrink
-    box = _bounding_box(parts, pad=(FIELD_LIMIT + k2 // 2 + 1) / scale)
+    kernels = draw_kernels(rng)
+    sizes = [_relative_size(part, face) for part in parts]
+    box = _bounding_box(parts, pad=(FIELD_LIMIT + max(sizes) * kernels.second / 2 + 1) / scale)
     extent = box.x1 - box.x0, box.y1 - box.y0
-    width, height = (math.ceil(side) for side in extent * scale)  # of the raster
-    scale = np.array([width, height]) / extent
-    # pixel centres lie on integers in both frames: (x + .5) * scale - .5
-    polygons = [(boundary(part, 2 / scale.min()) - (box.x0 - 0.5, box.y0 - 0.5)) * scale - 0.5 for part in parts]
+    width, height = (math.ceil(side) for side in extent * scale)
+    scale = (width, height) / np.array(extent)
+    polygons = [_resized(boundary(part, 2 / scale.max()) - box[:2], scale) for part in parts]
     if elastic:
         polygons = _displaced(polygons, elastic_field((height, width), rng))
-    raster = soften(fill(polygons, (height, width)), k1, k2, sigma)
-    return _in_picture(cv2.resize(raster, extent), box, shape)
+    raster = _soft_raster(polygons, sizes, (height, width), kernels)
+    how = cv2.INTER_AREA if raster.shape[1] > 2 * extent[0] else cv2.INTER_LINEAR
+    values = cv2.resize(raster, extent, interpolation=how)
+    return _in_picture(np.minimum(values, 1), box, shape)  # a mean of ones may round up
+
+
+class Kernels(NamedTuple):
+    """The two blurs of the recipe, in raster pixels; `sigma` is the second's."""
+
+    first: int
+    second: int
+    sigma: float
+
+    def scaled(self, by: float) -> "Kernels":
+        return Kernels(odd(self.first * by), odd(self.second * by), self.sigma * by)
+
+
+def draw_kernels(rng: np.random.Generator) -> Kernels:
+    first, second = (KERNELS[i] for i in rng.integers(len(KERNELS), size=2))
+    return Kernels(first, second, float(rng.integers(SECOND_SIGMAS[0], SECOND_SIGMAS[1] + 1)))
+
+
+def _soft_raster(
+    polygons: list[np.ndarray], sizes: list[float], shape: tuple[int, int], kernels: Kernels
+) -> np.ndarray:
+    """The union of softened polygons, drawn finer where parts are small: kernels then keep the recipe's size there."""
+    zoom = min(MAX_ZOOM, 1 / min(sizes))
+    raster: np.ndarray = np.zeros((math.ceil(shape[0] * zoom), math.ceil(shape[1] * zoom)), np.float32)
+    finer = np.array(raster.shape[::-1]) / shape[::-1]
+    for polygon, size in zip(polygons, sizes, strict=True):
+        part = soften(fill([_resized(polygon, finer)], raster.shape), *kernels.scaled(size * zoom))
+        raster = part if len(polygons) == 1 else np.maximum(raster, part)
+    return raster
 
 
 def fill(polygons: list[np.ndarray], shape: Sequence[int]) -> np.ndarray:
@@ -210,10 +241,15 @@ def _displaced(polygons: list[np.ndarray], field: np.ndarray) -> list[np.ndarray
     return np.split(points + moves, ends)
 
 
-def _relative_size(parts: list[np.ndarray], face: Face) -> float:
-    """Side of the smallest part relative to a face's hull, at most 1: kernels shrink with an eye or a mouth."""
-    area = min(cv2.contourArea(part.astype(np.float32)) for part in parts)
-    return min(1.0, float(np.sqrt(area / (0.75 * face.width * face.height))))
+def _resized(points: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Points of a picture that is resized by `scale`: pixel centres lie on whole numbers before and after."""
+    return (points + 0.5) * scale - 0.5
+
+
+def _relative_size(part: np.ndarray, face: Face) -> float:
+    """Side of a part relative to a face's hull, in (0, 1]: kernels shrink with an eye or a mouth."""
+    area = cv2.contourArea(part.astype(np.float32))
+    return float(np.clip(np.sqrt(area / (0.75 * face.width * face.height)), 0.02, 1.0))
 
 
 def _bounding_box(parts: list[np.ndarray], pad: np.ndarray) -> Box:
