@@ -88,7 +88,10 @@ class DeepFakeDetection(Reader):
                 video = Video("dfd", manipulation, name, label, "test", identities, compression, path, mask=mask)
                 reading.videos.append(video)
             if found:
-                reading.expected[f"{manipulation} {compression}"] = OFFICIAL_DFD[manipulation]
+                what, official = f"{manipulation} {compression}", OFFICIAL_DFD[manipulation]
+                reading.expected[what] = official
+                if len(found) < official:
+                    reading.missing(f"{what}: {len(found)} of {official}", self.source)
             if strange := found.keys() - actors.keys():
                 reading.note(f"{method} {compression}: left out, names that tell no actors: {some(strange)}")
         return reading

@@ -177,6 +177,7 @@ def test_dfd_names_that_tell_no_actors_are_listed(trees, tmp_path):
     inventory = layout("dfd").check(tmp_path)
     assert "tell no actors: 'kitchen'" in trees.texts(inventory)
     assert {c.what: (c.found, c.official) for c in inventory.counts}["original c23"] == (1, 363)
+    assert "missing: DeepFakeDetection c23: 1 of 3068" in trees.texts(inventory)
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real videos are not here")
