@@ -107,6 +107,15 @@ def coverage(root: Path = PAPERS) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def coverage_markdown(paper: str, root: Path = PAPERS) -> str:
+    """The coverage of one paper as a Markdown table, as its README.md holds it."""
+    lines = ["| id | content | printed | reproduced in | left out |", "|---|---|---|---|---|"]
+    for entry in _coverage(root / paper / "coverage.yaml"):
+        place = f"`{entry.notebook}`" if entry.notebook else f"not: {entry.why_not}"
+        lines.append(f"| {entry.id} | {entry.title} | {entry.printed} | {place} | {entry.lacks} |")
+    return "\n".join(lines) + "\n"
+
+
 def anomalies(root: Path = PAPERS) -> pd.DataFrame:
     """Where the papers' printed values contradict themselves, their text or arithmetic."""
     return pd.DataFrame([{"paper": p} | entry for p in ORDER for entry in read_yaml(root / p / "anomalies.yaml") or ()])

@@ -128,6 +128,12 @@ def test_groups_of_diff_lie_within_their_methods_except_where_noted():
     assert outside == {(a.row[0], column) for a in noted.itertuples() for column in a.columns}
 
 
+def test_pims_accuracies_are_of_280_videos():
+    for name in ("T2", "T3"):
+        counts = table("pim", name).accuracy * 280
+        assert ((counts - counts.round()).abs() < 280 * 0.5e-4).all()
+
+
 def test_df40_table_5_is_of_frames():
     t5, t9a = table("fia_usa", "T5").set_index("method").loc["Ours"], table("fia_usa", "T9a").set_index("forgery").auc
     for name in ("uniface", "e4s", "facedancer", "fsgan", "inswap", "simswap"):

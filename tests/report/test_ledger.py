@@ -4,6 +4,7 @@ import yaml
 
 from dfrepro.errors import WorkbookError
 from dfrepro.report import ledger
+from dfrepro.report.schema import load_claims
 
 
 def results(rows) -> pd.DataFrame:
@@ -84,3 +85,12 @@ def test_coverage_that_forgets_a_figure_is_an_error(tmp_path):
     path.write_text(yaml.safe_dump({"tables": 0, "figures": 2, "covered": [entry]}))
     with pytest.raises(WorkbookError, match="says nothing of F2"):
         ledger._coverage(path)
+
+
+@pytest.mark.parametrize("paper", ledger.ORDER)
+def test_the_readme_of_a_paper_holds_its_coverage_and_names_every_run(paper):
+    readme = (ledger.PAPERS / paper / "README.md").read_text(encoding="utf-8")
+    assert ledger.coverage_markdown(paper) in readme
+    named = {run for claim in load_claims() if claim.paper == paper for run in claim.runs()}
+    own = {run for run in named if not run.startswith(("erm-ffpp-", "pim-ffpp-", "dual-"))}  # those follow a pattern
+    assert [run for run in sorted(own) if f"`{run}`" not in readme] == []
