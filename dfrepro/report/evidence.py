@@ -22,6 +22,7 @@ from dfrepro.report.schema import Operand
 
 RESULTS = ("run", "seed", "dataset", "metric", "value")
 SCORES = ("run", "seed", "dataset", "manipulation", "video", "label", "score")
+MOST_PAIRS = 2_000_000  # of items: 16 MB
 CHUNK = 256  # bootstrap draws at a time: bounds the memory of large test sets
 Weighted = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
@@ -36,6 +37,29 @@ def weighted_auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) ->
     below = np.cumsum(negative, axis=1) - negative / 2
     pairs = positive.sum(axis=1) * negative.sum(axis=1)
     return np.divide((positive * below).sum(axis=1), pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
+
+
+def auc_of_draws(labels: np.ndarray, scores: np.ndarray, video: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """AUC for each row of `draws` (B, videos), where `video` (n,) is the column of each item: (B,).
+
+    Pairs are compared once and counted for each pair of videos, so that a draw costs a product of two small matrices
+    instead of a sort. Test sets with more than MOST_PAIRS pairs are sorted, which needs less memory.
+    """
+    sides = [np.flatnonzero(labels == label) for label in (1, 0)]
+    if len(sides[0]) * len(sides[1]) > MOST_PAIRS:
+        parts = [weighted_auc(labels, scores, draws[at : at + CHUNK][:, video]) for at in range(0, len(draws), CHUNK)]
+        return np.concatenate(parts)
+    sides = [side[np.argsort(video[side], kind="stable")] for side in sides]  # a video's items side by side
+    positive, negative = (scores[side] for side in sides)
+    wins = (positive[:, None] > negative) + (positive[:, None] == negative) / 2  # (n1, n0)
+    found = [np.unique(video[side], return_index=True, return_counts=True) for side in sides]
+    (fakes, first1, count1), (reals, first0, count0) = found
+    if not (len(fakes) and len(reals)):
+        return np.full(len(draws), np.nan)
+    wins = np.add.reduceat(np.add.reduceat(wins, first1, axis=0), first0, axis=1)  # (fake videos, real videos)
+    drawn1, drawn0 = draws[:, fakes], draws[:, reals]
+    pairs = (drawn1 @ count1) * (drawn0 @ count0)
+    return np.divide(((drawn1 @ wins) * drawn0).sum(axis=1), pairs, out=np.full(len(draws), np.nan), where=pairs > 0)
 
 
 def weighted_accuracy(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -140,8 +164,9 @@ class Evidence:
         if draws is None:
             return function(labels, scores, np.ones((1, len(items))))
         column = self._videos[_base(dataset)].get_indexer(pd.MultiIndex.from_frame(items[["manipulation", "video"]]))
-        chunks = [function(labels, scores, draws[at : at + CHUNK][:, column]) for at in range(0, len(draws), CHUNK)]
-        return np.concatenate(chunks)
+        if function is weighted_auc:
+            return auc_of_draws(labels, scores, column, draws)
+        return function(labels, scores, draws[:, column])
 
     def _weights_once(self, dataset: str) -> np.ndarray | None:
         """(n_boot, videos): how often each video is drawn; as many of every manipulation as there are."""

@@ -4,7 +4,15 @@ import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
 from dfrepro.errors import WorkbookError
-from dfrepro.report.evidence import Evidence, read_evidence, weighted_accuracy, weighted_auc, weighted_log_loss
+from dfrepro.report import evidence as evidence_module
+from dfrepro.report.evidence import (
+    Evidence,
+    auc_of_draws,
+    read_evidence,
+    weighted_accuracy,
+    weighted_auc,
+    weighted_log_loss,
+)
 from dfrepro.report.schema import Operand
 
 
@@ -19,6 +27,19 @@ def test_weighted_auc_is_sklearns_on_repeated_videos(decimals):
     weights = rng.integers(4, size=(5, 60))
     for row, auc in zip(weights, weighted_auc(labels, scores, weights)):
         assert auc == pytest.approx(roc_auc_score(np.repeat(labels, row), np.repeat(scores, row)), abs=1e-12)
+
+
+@pytest.mark.parametrize("most_pairs", [0, 10**6])  # by sorting, by pairs
+def test_auc_of_draws_is_sklearns_on_repeated_videos(most_pairs, monkeypatch):
+    monkeypatch.setattr(evidence_module, "MOST_PAIRS", most_pairs)
+    rng = np.random.default_rng(3)
+    of_video = rng.integers(2, size=12)
+    video = rng.integers(12, size=80)
+    labels, scores = of_video[video], rng.random(80).round(1)
+    draws = rng.integers(4, size=(5, 12)).astype(np.float32)
+    for row, auc in zip(draws.astype(int), auc_of_draws(labels, scores, video, draws)):
+        repeats = row[video]
+        assert auc == pytest.approx(roc_auc_score(np.repeat(labels, repeats), np.repeat(scores, repeats)), abs=1e-6)
 
 
 def test_auc_of_one_class_is_not_a_number():
