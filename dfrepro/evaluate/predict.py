@@ -1,0 +1,101 @@
+"""Scores and features of a detector on faces of a store: each face is read once and passes the network once a probe."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from dfrepro.data.dataset import centre
+from dfrepro.data.manifest import FaceStore
+from dfrepro.errors import WorkbookError
+from dfrepro.evaluate.probe import Probe, under
+
+COLUMNS = ["dataset", "manipulation", "video", "frame", "label", "split"]
+
+
+class Predictions(NamedTuple):
+    """`frames`: one row a face: dataset, manipulation, video, frame, label, split, row (of the manifest), score.
+
+    `features` (N, D) float32, what the classifier read, in the same order.
+    """
+
+    frames: pd.DataFrame
+    features: np.ndarray
+
+
+def predict(
+    detector: nn.Module,
+    store: FaceStore,
+    rows: np.ndarray,
+    *,
+    size: int,
+    probe: Probe = None,
+    batch: int = 256,
+    device: torch.device | str | None = None,
+    progress: bool = False,
+) -> Predictions:
+    """`detector` on the central `size` x `size` pixels of the faces `rows`. See `predict_under`."""
+    probes = {"": probe}
+    return predict_under(detector, store, rows, probes, size=size, batch=batch, device=device, progress=progress)[""]
+
+
+def predict_under(
+    detector: nn.Module,
+    store: FaceStore,
+    rows: np.ndarray,
+    probes: Mapping[str, Probe],
+    *,
+    size: int,
+    batch: int = 256,
+    device: torch.device | str | None = None,
+    progress: bool = False,
+) -> dict[str, Predictions]:
+    """Predictions under each of `probes` (None: as it is), by its name.
+
+    detector: any module that returns an `Output`; it is set to evaluation mode and put back. device: default, where its
+    parameters are. The size of the batch changes nothing but speed and rounding.
+    Raises WorkbookError when a score is not finite, naming the face.
+    """
+    rows = np.asarray(rows)
+    where = torch.device(device) if device is not None else next(detector.parameters()).device
+    found: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in probes}
+    training = detector.training
+    detector.to(where).eval()
+    try:
+        for start in tqdm(range(0, len(rows), batch), desc="scoring", unit="batch", disable=not progress):
+            images = _images(store, rows[start : start + batch], size).to(where)  # (B, 3, size, size) uint8
+            for name, probe in probes.items():
+                found[name].append(_seen(detector, images, probe))
+    finally:
+        detector.train(training)
+    return {name: _table(store, rows, outputs) for name, outputs in found.items()}
+
+
+@torch.inference_mode()
+def _seen(detector: nn.Module, images: Tensor, probe: Probe) -> tuple[Tensor, Tensor]:
+    with under(probe, detector):
+        output = detector(images)
+    return output.scores.float().cpu(), output.features.float().cpu()
+
+
+def _images(store: FaceStore, rows: np.ndarray, size: int) -> Tensor:
+    faces = np.stack([centre(store.faces[row], size) for row in rows])  # (B, size, size, 3): no more than this is read
+    return torch.from_numpy(faces).permute(0, 3, 1, 2)
+
+
+def _table(store: FaceStore, rows: np.ndarray, outputs: list[tuple[Tensor, Tensor]]) -> Predictions:
+    frames = store.manifest.iloc[rows][COLUMNS].reset_index(drop=True)
+    scores = torch.cat([score for score, _ in outputs]).numpy() if outputs else np.zeros(0, np.float32)
+    features = torch.cat([feature for _, feature in outputs]).numpy() if outputs else np.zeros((0, 0), np.float32)
+    if not np.isfinite(scores).all():
+        first = frames.iloc[int(np.argmin(np.isfinite(scores)))]
+        raise WorkbookError(
+            f"{(~np.isfinite(scores)).sum()} of {len(scores)} scores are not finite",
+            where="/".join(str(first[name]) for name in COLUMNS[:4]),
+            remedy="The detector is broken: train it again",
+        )
+    return Predictions(frames.assign(row=rows, score=scores.astype(np.float64)), features)

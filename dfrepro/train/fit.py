@@ -1,0 +1,374 @@
+"""The training loop: draws x detector x loss x step rule, on Lightning Fabric.
+
+A training is a pure function of its arguments: on one machine's CPU the weights are the same to the bit, with any
+number of data workers, and killed at any moment and started again.
+"""
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from dfrepro.data.dataset import Batch, FaceDataset, batches
+from dfrepro.errors import WorkbookError
+from dfrepro.files import atomic_folder
+from dfrepro.train import checkpoint
+from dfrepro.train.checkpoint import ResumeState
+from dfrepro.train.steps import Loss, Step, StepRule
+
+Refine = Callable[[nn.Module, Batch, torch.Generator], Batch]  # a look at the network before the step (FPG)
+Validate = Callable[[nn.Module], float]  # the higher, the better
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The loop's settings; what the papers call the training details. `batch` counts draws a step, over all ranks.
+
+    schedule: "cosine" to 0; "constant"; or "constant_then_linear", constant for the first `constant` of the steps and
+    then linearly to 0. warmup: share of all steps in which the rate rises linearly. clip_norm: 0 is no clipping.
+    accumulate: micro-batches a step. select: the weights kept, "last" or "best_validation".
+    threads: torch's CPU threads, 0 leaves them. save_seconds: how often the state for a resume is written.
+    log_every: how many steps may pass between two looks at the loss (each waits for the device).
+    """
+
+    epochs: int
+    batch: int
+    lr: float
+    optimiser: Literal["sgd", "adam", "adamw"] = "sgd"
+    weight_decay: float = 0.0
+    momentum: float = 0.9
+    betas: tuple[float, float] = (0.9, 0.999)
+    schedule: Literal["cosine", "constant", "constant_then_linear"] = "cosine"
+    constant: float = 0.75
+    warmup: float = 0.0
+    clip_norm: float = 0.0
+    accumulate: int = 1
+    select: Literal["last", "best_validation"] = "last"
+    seed: int = 0
+    workers: int = 0
+    threads: int = 0
+    precision: str = "32-true"
+    accelerator: str = "auto"
+    devices: int | str = 1
+    num_nodes: int = 1
+    strategy: str = "auto"
+    channels_last: bool = False
+    compile: bool = False
+    deterministic: bool = True
+    save_seconds: float = 60.0
+    log_every: int = 20
+
+    def rate(self, step: int, steps: int) -> float:
+        """The learning rate of `step` (0-based) of `steps`, as a share of `lr`."""
+        rising = self.warmup * steps
+        if step < rising:
+            return (step + 1) / (rising + 1)
+        done = (step - rising) / max(steps - rising, 1)
+        if self.schedule == "cosine":
+            return (1 + math.cos(math.pi * done)) / 2
+        if self.schedule == "constant_then_linear":
+            return min(1.0, (1 - done) / (1 - self.constant))
+        return 1.0
+
+    def build_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        common: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay}
+        if self.optimiser == "sgd":
+            return torch.optim.SGD(parameters, momentum=self.momentum, **common)
+        if self.optimiser in ("adam", "adamw"):
+            kind = torch.optim.Adam if self.optimiser == "adam" else torch.optim.AdamW
+            return kind(parameters, betas=self.betas, **common)
+        raise WorkbookError(f"optimiser is {self.optimiser!r}; must be sgd, adam or adamw", where="training")
+
+
+@dataclass
+class Progress:
+    """Where a training is. `best`: weights and value of the best validation so far."""
+
+    step: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    totals: dict[str, float] = field(default_factory=dict)  # sums over the epoch's steps so far
+    best: float = -math.inf
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is trained how: everything but the data and the loop's settings. `refine` and `validate` may be absent."""
+
+    loss: Loss
+    rule: StepRule = field(default_factory=StepRule)
+    refine: Refine | None = None
+    validate: Validate | None = None
+
+
+def fit(
+    detector: nn.Module,
+    data: FaceDataset,
+    recipe: Recipe,
+    config: TrainConfig,
+    out: Path | str,
+    *,
+    meta: Mapping[str, Any] | None = None,
+    resume: Path | str | None = None,
+    name: str = "training",
+) -> dict[str, float]:
+    """Train `detector` and write its checkpoint, with history.csv, into the folder `out`, whole or not at all.
+
+    meta: plain data that the checkpoint carries; it also says whether a state found in the folder `resume` (default:
+    beside `out`) belongs to this training. Returns the last line of the history, with `seconds` and `images_per_second`
+    of this call. Raises WorkbookError when the loss is not finite, naming the faces of the batch.
+    """
+    if config.select == "best_validation" and recipe.validate is None:
+        raise WorkbookError("select is best_validation and there is no validation", where=name, remedy="Give one")
+    out = Path(out)
+    state = Path(resume) if resume is not None else out.parent / f".{out.name}-resume"
+    state.mkdir(parents=True, exist_ok=True)
+    run = {"meta": dict(meta or {}), "config": asdict(config), "rule": asdict(recipe.rule), "draws": len(data)}
+    with _Loop(detector, data, recipe, config, state / "state.safetensors", run, name) as loop:
+        started = time.perf_counter()
+        images = loop.train()
+        seconds = time.perf_counter() - started
+        loop.finish(out, meta or {})
+    speed = {"seconds": seconds, "images_per_second": images / seconds if seconds else math.nan}
+    return (loop.progress.history[-1] if loop.progress.history else {}) | speed
+
+
+class _Loop:
+    """The loop's state. Entered, torch's generators are its own and the network is on the device."""
+
+    def __init__(
+        self,
+        detector: nn.Module,
+        data: FaceDataset,
+        recipe: Recipe,
+        config: TrainConfig,
+        state: Path,
+        run: dict[str, Any],
+        name: str,
+    ):
+        self.detector, self.data, self.recipe, self.config = detector, data, recipe, config
+        self.state, self.run, self.name = state, run, name
+        self.per_epoch = max(1, len(data) // config.batch)
+        self.steps = config.epochs * self.per_epoch
+        self.progress = Progress()
+        self.pending: list[tuple[list[Tensor], dict[str, Tensor]]] = []  # rows and values of steps not yet looked at
+
+    def __enter__(self) -> "_Loop":
+        config = self.config
+        self.fabric = fabric = Fabric(
+            accelerator=config.accelerator,
+            devices=config.devices,
+            num_nodes=config.num_nodes,
+            strategy=config.strategy,
+            precision=config.precision,  # type: ignore[arg-type]
+        )
+        fabric.launch()
+        self.stack = ExitStack()
+        self.stack.enter_context(_settings(config))
+        self.stack.enter_context(torch.random.fork_rng([fabric.device] if fabric.device.type == "cuda" else []))
+        self._set_up()
+        self._restore()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stack.close()
+
+    def _set_up(self) -> None:
+        detector: nn.Module = self.detector
+        if self.config.channels_last:
+            detector = detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        detector.train()
+        optimizer = self.config.build_optimizer(detector)
+        compiled = torch.compile(detector) if self.config.compile else detector
+        self.model, self.optimizer = self.fabric.setup(compiled, optimizer)  # type: ignore[arg-type]
+        self.step = self.stack.enter_context(Step(self.recipe.rule, self.fabric, self.model))
+
+    # --- the loop -------------------------------------------------------------------------------------------------
+
+    def train(self) -> int:
+        """Run the steps that are left; return how many images that took."""
+        config, progress, images = self.config, self.progress, 0
+        saved = time.monotonic()
+        shown = self.fabric.is_global_zero
+        with tqdm(total=self.steps, initial=progress.step, desc=self.name, unit="step", disable=not shown) as bar:
+            for micro in self._batches():
+                images += self._take(micro)
+                progress.step += 1
+                bar.update()
+                ended = progress.step % self.per_epoch == 0
+                if ended or len(self.pending) >= config.log_every:
+                    self._look()
+                if ended:
+                    bar.set_postfix(self._end_epoch())
+                if time.monotonic() - saved >= config.save_seconds and progress.step < self.steps:
+                    self._look()
+                    self._save()
+                    saved = time.monotonic()
+        return images
+
+    def _take(self, micro: list[Batch]) -> int:
+        """One step. Its random draws depend on seed, rank and step alone: a resume has nothing to restore."""
+        index, rank = self.progress.step, self.fabric.global_rank
+        draws = np.random.SeedSequence([self.config.seed, rank, index]).generate_state(2, np.uint64)
+        torch.manual_seed(int(draws[0]))
+        micro = [self.fabric.to_device(batch) for batch in micro]
+        if self.recipe.refine is not None:
+            generator = torch.Generator().manual_seed(int(draws[1]))
+            micro = [self.recipe.refine(self.model, batch, generator) for batch in micro]
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.lr * self.config.rate(index, self.steps)
+        stats = self.step(self.recipe.loss, micro, index)
+        if self.config.clip_norm:
+            self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.config.clip_norm)
+        self.optimizer.step()
+        self.pending.append(([batch["row"] for batch in micro], stats))
+        return sum(len(batch["image"]) for batch in micro)
+
+    def _batches(self) -> Iterator[list[Batch]]:
+        return batches(
+            self.data,
+            self.config.batch,
+            first=self.progress.step,
+            last=self.steps,
+            rank=self.fabric.global_rank,
+            world_size=self.fabric.world_size,
+            micro=self.config.accumulate,
+            workers=self.config.workers,
+            pin=self.fabric.device.type == "cuda",
+        )
+
+    def _look(self) -> None:
+        """Bring the values of the last steps to the host, add them up, and stop at a loss that is not finite."""
+        if not self.pending:
+            return
+        names = list(self.pending[0][1])
+        values = torch.stack([torch.stack([stats[name].float() for name in names]) for _, stats in self.pending])
+        table = values.cpu().tolist()  # steps x names: the one place that waits for the device
+        for (rows, _), line in zip(self.pending, table):
+            loss = line[names.index("loss")]
+            if not math.isfinite(loss):
+                raise self._not_finite(loss, torch.cat(rows).tolist())
+            for key, value in zip(names, line):
+                self.progress.totals[key] = self.progress.totals.get(key, 0.0) + value
+        self.pending.clear()
+
+    def _not_finite(self, loss: float, rows: list[int]) -> WorkbookError:
+        keys = self.data.keys(rows)
+        shown = ", ".join(keys[:8]) + (f" and {len(keys) - 8} more" if len(keys) > 8 else "")
+        return WorkbookError(
+            f"the loss is {loss} on {shown}",
+            where=f"{self.name}, about step {self.progress.step}",
+            remedy="Lower the learning rate or look at these faces; the last good state is kept",
+        )
+
+    def _end_epoch(self) -> dict[str, float]:
+        """Close the epoch's line of the history; return what the progress bar shows."""
+        progress = self.progress
+        means = {key: total / self.per_epoch for key, total in progress.totals.items()}
+        if self.fabric.world_size > 1:
+            means = {key: float(self.fabric.all_reduce(torch.tensor(mean))) for key, mean in means.items()}
+        line = {"epoch": progress.step // self.per_epoch, "step": progress.step, **means}
+        line["lr"] = float(self.optimizer.param_groups[0]["lr"])
+        if self.recipe.validate is not None:
+            line["validation"] = self._validate()
+        progress.history.append(line)
+        progress.totals = {}
+        return {key: round(line[key], 4) for key in ("loss", "validation") if key in line}
+
+    def _validate(self) -> float:
+        assert self.recipe.validate is not None
+        self.detector.eval()
+        with torch.no_grad():
+            value = float(self.recipe.validate(self.detector))
+        self.detector.train()
+        if self.config.select == "best_validation" and value > self.progress.best:
+            weights = {name: tensor.detach().clone() for name, tensor in self.detector.state_dict().items()}
+            self.progress.best, self.progress.best_weights = value, weights
+        return value
+
+    # --- state ----------------------------------------------------------------------------------------------------
+
+    def _save(self) -> None:
+        if not self.fabric.is_global_zero or not self._finite():
+            return
+        progress = self.progress
+        tensors, plain = checkpoint.pack_optimizer(_bare(self.optimizer))
+        tensors |= {f"model.{name}": value for name, value in self.detector.state_dict().items()}
+        tensors |= {f"best.{name}": value for name, value in progress.best_weights.items()}
+        values = {"step": progress.step, "history": progress.history, "totals": progress.totals, "optimizer": plain}
+        values["best"] = None if math.isinf(progress.best) else progress.best
+        ResumeState(tensors, values).save(self.state, self.run)
+
+    def _finite(self) -> bool:
+        weights = [value for value in self.detector.state_dict().values() if value.is_floating_point()]
+        return bool(torch.stack([value.isfinite().all() for value in weights]).all())
+
+    def _restore(self) -> None:
+        found = ResumeState.load(self.state, self.run)
+        if found is None:
+            return
+        tensors, values = found.tensors, found.values
+        self.detector.load_state_dict(_below("model.", tensors))
+        checkpoint.unpack_optimizer(_bare(self.optimizer), tensors, values["optimizer"])
+        best = -math.inf if values["best"] is None else values["best"]
+        weights = _below("best.", tensors)
+        self.progress = Progress(values["step"], values["history"], values["totals"], best, weights)
+
+    def finish(self, out: Path, meta: Mapping[str, Any]) -> None:
+        """Write the checkpoint and drop the state."""
+        if not self._finite():
+            raise WorkbookError(
+                "the weights are not finite after the last step", where=self.name, remedy="Lower the lr"
+            )
+        if self.progress.best_weights:
+            self.detector.load_state_dict(self.progress.best_weights)
+        self.detector.eval()
+        if self.fabric.is_global_zero:
+            last = self.progress.history[-1] if self.progress.history else {}
+            last = {key: value for key, value in last.items() if math.isfinite(value)}  # JSON has no NaN
+            with atomic_folder(out) as folder:
+                checkpoint.save(folder, self.detector, {**meta, "training": {"steps": self.steps, **last}})
+                pd.DataFrame(self.progress.history).to_csv(folder / "history.csv", index=False)
+            self.state.unlink(missing_ok=True)
+            if not any(self.state.parent.iterdir()):
+                self.state.parent.rmdir()
+        self.fabric.barrier()
+
+
+@contextmanager
+def _settings(config: TrainConfig) -> Iterator[None]:
+    """Deterministic kernels where there are any, and the number of threads; put back after it."""
+    was = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    fill, threads = torch.utils.deterministic.fill_uninitialized_memory, torch.get_num_threads()
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.utils.deterministic.fill_uninitialized_memory = False  # costs time and helps debugging only
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(was[0], warn_only=was[1])
+        torch.utils.deterministic.fill_uninitialized_memory = fill
+        torch.set_num_threads(threads)
+
+
+def _bare(optimizer: Any) -> torch.optim.Optimizer:
+    return getattr(optimizer, "optimizer", optimizer)  # without Fabric's wrapping
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,246 @@
+"""One step rule: ERM, PIM, SAM and DualFlat are weights of the same object.
+
+Guan et al., TIFS 2024, Alg. 1 and Eq. 14 (PIM, DualFlat); Foret et al., ICLR 2021 (SAM):
+
+    g  = (1 − α − β) g1 + α g2 + β g3
+    g1 = ∇L(θ)                          the plain gradient
+    g2 = ∇L(θ) with Δ injected          Δ = r γ / ‖γ‖, see `dfrepro.methods.pim`
+    g3 = ∇L(θ + r′ g1 / ‖g1‖)           with Δ = 0
+
+ERM is α = β = 0, PIM α = 1, SAM β = 1. A term of weight zero is computed only where a later one needs it; PIM alone
+needs γ from its first pass and no gradient of a weight. All evaluations of a step see the same dropout and drop-path
+draws, and batch-norm's running statistics move in the first alone. γ and the norms are float32 at least and belong to
+the joint batch: micro-batches and ranks are averaged before Δ and the ascent are taken.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from dfrepro.errors import WorkbookError
+from dfrepro.methods.pim import PIM, step_along
+
+Batch = Mapping[str, Any]  # of tensors (B, ...): "image", "label", whatever the loss reads
+Loss = Callable[[nn.Module, Batch], tuple[Tensor, Mapping[str, Tensor]]]  # -> the loss, and its parts for the history
+TINY_NORM = 1e-12  # no gradient, no ascent
+ROUNDING = 1e-9  # 1 − .8 − .2 is not 0 in binary
+
+
+@dataclass(frozen=True)
+class StepRule:
+    """The weights of Eq. 14. `alpha`, `beta` in [0, 1] with alpha + beta <= 1; `r`, `r_prime` >= 0.
+
+    `sites`: names of modules, () for the network's default. `per_site`: each site's own norm in Eq. 9 instead of the
+    joint one. `direction`: "random" replaces γ's direction by a random one of the same norm (a control; SPEC §7),
+    drawn from `seed` and the step's index.
+    """
+
+    alpha: float = 0.0
+    beta: float = 0.0
+    r: float = 0.1
+    r_prime: float = 0.05
+    sites: tuple[str, ...] = ()
+    per_site: bool = False
+    direction: Literal["gradient", "random"] = "gradient"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.alpha <= 1 and 0 <= self.beta <= 1 and self.alpha + self.beta <= 1 + ROUNDING):
+            raise WorkbookError(
+                f"alpha is {self.alpha} and beta is {self.beta}; both and their sum must lie in [0, 1]",
+                where="step rule",
+                remedy="They weigh g2 and g3 against g1 (TIFS 2024, Eq. 14)",
+            )
+        if self.r < 0 or self.r_prime < 0:
+            raise WorkbookError(f"r is {self.r} and r' is {self.r_prime}; must not be negative", where="step rule")
+        if self.direction not in ("gradient", "random"):
+            raise WorkbookError(f"direction is {self.direction!r}; must be gradient or random", where="step rule")
+
+    @property
+    def plain(self) -> float:
+        """The weight of g1."""
+        weight = 1 - self.alpha - self.beta
+        return weight if weight > ROUNDING else 0.0
+
+    def deltas(self, gammas: Sequence[Tensor], index: int) -> list[Tensor]:
+        """Δ of every site, from γ of every site, at the step called `index`."""
+        if self.direction == "random":
+            rng = np.random.default_rng([self.seed, index])  # the same on every rank
+            gammas = [torch.from_numpy(rng.standard_normal(gamma.shape)).to(gamma) for gamma in gammas]
+        return step_along(gammas, self.r, self.per_site)
+
+
+class Step:
+    """A step rule on a network: each call leaves g in the parameters' `.grad`. A context manager (it attaches PIM).
+
+    `model` comes from `fabric.setup`. Where it is compiled, make the step before the first call: PIM's hooks are
+    part of what is compiled.
+    """
+
+    def __init__(self, rule: StepRule, fabric: Fabric, model: nn.Module):
+        self.rule, self.fabric, self.model = rule, fabric, model
+        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        network: nn.Module = model.module  # type: ignore[assignment]  # without Fabric's and DDP's wrapping
+        self.norms = [module for module in network.modules() if isinstance(module, _NormBase)]
+        self.pim = PIM(network, rule.sites) if rule.alpha else None
+        self._moving: list[nn.Parameter] = []  # those that have a gradient
+
+    def __enter__(self) -> "Step":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.pim is not None:
+            self.pim.remove()
+
+    def __call__(self, loss_fn: Loss, batches: Sequence[Batch], index: int = 0) -> dict[str, Tensor]:
+        """Compute g on `batches`, micro-batches of one step and of equal size; return what is worth logging.
+
+        `loss_fn` is called several times and must be a function of the network, the batch and torch's own generators.
+        The values returned are detached 0-dim tensors: the loss and its parts at θ, and for PIM ‖γ‖, |Δσ| / σ and the
+        least σ + Δσ. Nothing waits for the device. On one rank they are that rank's.
+        """
+        rule = self.rule
+        for parameter in self.parameters:
+            parameter.grad = None
+        draws: list[list[Tensor]] = []
+        stats = self._first(loss_fn, batches, draws)
+        deltas = []
+        if self.pim is not None:
+            gammas = self._joint(self.pim.gammas())
+            deltas = rule.deltas(gammas, index)
+            stats |= self._describe(gammas, deltas)
+        ascent = self._ascent() if rule.beta else []
+        self._weigh(rule.plain)
+        if self.pim is not None:
+            with self.pim.shifted(deltas):
+                self._again(loss_fn, batches, draws, rule.alpha, last=not rule.beta)
+        if rule.beta:
+            with self._moved(ascent):
+                self._again(loss_fn, batches, draws, rule.beta, last=True)
+        return stats
+
+    # --- the evaluations ----------------------------------------------------------------------------------------
+
+    def _first(self, loss_fn: Loss, batches: Sequence[Batch], draws: list[list[Tensor]]) -> dict[str, Tensor]:
+        """At θ and Δ = 0. Leaves g1 in `.grad` where it is needed, γ in the module where it is."""
+        rule = self.rule
+        needs_g1 = bool(rule.plain or rule.beta)
+        needs_sync = bool(rule.beta) or not rule.alpha  # SAM's norm needs the joint g1; else only the last pass' sum
+        logged: list[dict[str, Tensor]] = []
+        with self.pim.recording() if self.pim is not None else nullcontext():
+            for i, batch in enumerate(batches):
+                draws.append(self._draws() if rule.alpha or rule.beta else [])
+                with self._sync(needs_sync and i == len(batches) - 1):
+                    loss, parts = loss_fn(self.model, batch)
+                    self._backward(loss, 1 / len(batches), weights=needs_g1)
+                logged.append({"loss": loss.detach(), **{name: part.detach() for name, part in parts.items()}})
+        return {name: torch.stack([values[name] for values in logged]).mean() for name in logged[0]}
+
+    def _again(
+        self, loss_fn: Loss, batches: Sequence[Batch], draws: list[list[Tensor]], weight: float, last: bool
+    ) -> None:
+        """Add `weight` times the gradient at the present point to `.grad`, with the draws of the first evaluation."""
+        with _unmoved(self.norms):
+            for i, (batch, draw) in enumerate(zip(batches, draws, strict=True)):
+                self._redraw(draw)
+                with self._sync(last and i == len(batches) - 1):
+                    loss, _ = loss_fn(self.model, batch)
+                    self._backward(loss, weight / len(batches), weights=True)
+
+    def _backward(self, loss: Tensor, weight: float, weights: bool) -> None:
+        """Backward into every leaf or, unless `weights`, into Δ alone: then no gradient of a weight is computed."""
+        only = {} if weights else {"inputs": self.pim.leaves() if self.pim is not None else []}
+        self.fabric.backward(loss if weight == 1 else loss * weight, **only)
+
+    def _sync(self, wanted: bool) -> AbstractContextManager[Any]:
+        return self.fabric.no_backward_sync(self.model, enabled=not wanted)  # type: ignore[arg-type]
+
+    # --- the same draws -----------------------------------------------------------------------------------------
+
+    def _draws(self) -> list[Tensor]:
+        device = self.fabric.device
+        return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+
+    def _redraw(self, draws: list[Tensor]) -> None:
+        torch.set_rng_state(draws[0])
+        for state in draws[1:]:
+            torch.cuda.set_rng_state(state, self.fabric.device)
+
+    # --- the arithmetic between them ----------------------------------------------------------------------------
+
+    def _joint(self, gammas: Sequence[Tensor]) -> list[Tensor]:
+        """γ averaged over ranks: then Δ is that of the joint batch."""
+        if self.fabric.world_size == 1:
+            return [gamma.detach() for gamma in gammas]
+        flat = self.fabric.all_reduce(torch.cat([gamma.flatten() for gamma in gammas]), reduce_op="mean")
+        parts = flat.split([gamma.numel() for gamma in gammas])
+        return [part.view_as(gamma) for part, gamma in zip(parts, gammas)]
+
+    @torch.no_grad()
+    def _ascent(self) -> list[Tensor]:
+        """SAM's move r′ g1 / ‖g1‖, one tensor a parameter that has a gradient."""
+        grads = self._gradients()
+        return torch._foreach_mul(grads, self.rule.r_prime / (norm_of(grads) + TINY_NORM))
+
+    @torch.no_grad()
+    def _weigh(self, weight: float) -> None:
+        """Multiply g1 by its weight."""
+        if weight == 1:
+            return
+        if weight == 0:
+            for parameter in self.parameters:
+                parameter.grad = None
+        elif grads := self._gradients():
+            torch._foreach_mul_(grads, weight)
+
+    @contextmanager
+    def _moved(self, ascent: list[Tensor]) -> Iterator[None]:
+        """θ + ascent inside, θ to the bit after it."""
+        with torch.no_grad():
+            here = [parameter.clone() for parameter in self._moving]
+            torch._foreach_add_(self._moving, ascent)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                torch._foreach_copy_(self._moving, here)
+
+    def _gradients(self) -> list[Tensor]:
+        self._moving = [parameter for parameter in self.parameters if parameter.grad is not None]
+        return [parameter.grad for parameter in self._moving if parameter.grad is not None]
+
+    def _describe(self, gammas: Sequence[Tensor], deltas: Sequence[Tensor]) -> dict[str, Tensor]:
+        assert self.pim is not None
+        return {"gamma": norm_of(gammas) / self._loss_scale(), **self.pim.strength(deltas)}
+
+    def _loss_scale(self) -> Tensor:
+        """What float16's gradient scaler multiplies the loss by; Δ and the ascent are directions and do not need it."""
+        scaler = getattr(self.fabric.strategy.precision, "scaler", None)
+        one = torch.ones((), device=self.fabric.device)
+        return one if scaler is None else scaler.scale(one)
+
+
+def norm_of(tensors: Sequence[Tensor]) -> Tensor:
+    """The joint L2 norm of all tensors, in float32 at least."""
+    wide = [tensor.to(torch.promote_types(tensor.dtype, torch.float32)) for tensor in tensors]
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(wide)))
+
+
+@contextmanager
+def _unmoved(norms: Sequence[nn.Module]) -> Iterator[None]:
+    """Batch-norm normalises by the batch as ever and leaves its running statistics alone."""
+    tracking = [norm.track_running_stats for norm in norms]
+    for norm in norms:
+        norm.track_running_stats = False if norm.training else norm.track_running_stats
+    try:
+        yield
+    finally:
+        for norm, was in zip(norms, tracking):
+            norm.track_running_stats = was  # type: ignore[assignment]
