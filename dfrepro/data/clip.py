@@ -11,15 +11,24 @@ import cv2
 import numpy as np
 
 from dfrepro.data.crop import crop, crop_box, crop_mask, is_plausible
-from dfrepro.data.landmarks import Detection, Predictor, load_predictor
+from dfrepro.data.landmarks import LANDMARKS, Detection, Predictor, load_predictor
 from dfrepro.data.layouts.base import Video
-from dfrepro.data.manifest import LANDMARKS
 from dfrepro.data.media import COPY_AGAIN, Media, equally_spaced, open_media
 from dfrepro.data.shards import Kept, Problem, Recipe, Shard
 from dfrepro.data.tracking import Follower
 from dfrepro.errors import WorkbookError
 
 MAX_LANDMARK_BYTES = 2**16  # 81 pairs take 1.3 kB: a larger .npy is something else
+
+
+Task = tuple[Video, Path]  # a video and where its shard goes
+
+
+def write_clip(task: Task, recipe: Recipe) -> None:
+    """One video in one process, on one thread: what a worker does."""
+    cv2.setNumThreads(1)
+    video, path = task
+    read_clip(video, recipe).save(path, recipe.size)
 
 
 def read_clip(video: Video, recipe: Recipe) -> Shard:

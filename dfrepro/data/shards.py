@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from dfrepro.data.landmarks import LANDMARKS
 from dfrepro.data.layouts.base import Video
-from dfrepro.data.manifest import LANDMARKS
 from dfrepro.files import atomic_file
 
 RECIPE = 1  # raise it when the same file and settings would give other faces

@@ -139,6 +139,8 @@ def _stream(container: InputContainer, path: Path) -> VideoStream:
         raise WorkbookError("holds no video stream", where=path, remedy="Check that it is the right file")
     stream = container.streams.video[0]
     context = stream.codec_context
+    if context is None:  # whatever PyAV's stubs say: a damaged header can name a codec that nobody knows
+        raise WorkbookError("holds video in a format that FFmpeg does not know", where=path, remedy="Re-encode it")
     too_large(context.width, context.height, path)
     context.options = EXACT
     context.thread_type, context.thread_count = "NONE", 1  # one process a video: threads would fight for the cores
@@ -155,7 +157,9 @@ def _index(container: InputContainer, stream: VideoStream) -> tuple[list[_Entry]
     except av.FFmpegError:
         pass  # a truncated file
     times = [pts for pts, _ in entries if pts is not None]
-    if len(set(times)) < len(entries):
+    # AVI stores no time of presentation: its stamps then run in coding order, though the decoder reorders
+    made_up = stream.codec_context.has_b_frames and len(times) > 1 and times == sorted(times)
+    if len(set(times)) < len(entries) or made_up:
         return [], len(entries)
     return [_Entry(pts, key) for pts, key in sorted(entries)], len(entries)  # type: ignore[arg-type, type-var]
 

@@ -50,12 +50,15 @@ def test_arrays_are_byte_for_byte_what_numpy_saves(tmp_path):
 
 def test_a_store_without_faces_is_a_store(tmp_path):
     store = FaceStore.write(tmp_path / "store", [], 8)
-    assert len(store) == 0 and store.faces.shape == (0, 8, 8, 3) and store.landmarks().shape == (0, 81, 2)
+    assert len(store) == 0
+    assert store.faces.shape == (0, 8, 8, 3)
+    assert store.landmarks().shape == (0, 81, 2)
 
 
 def test_a_store_without_masks_has_no_mask_file(tmp_path):
     store = FaceStore.write(tmp_path / "store", [face(0)], 8)
-    assert store.masks is None and store.mask(0) is None
+    assert store.masks is None
+    assert store.mask(0) is None
     assert not (tmp_path / "store" / "masks.npy").exists()
 
 
@@ -63,7 +66,7 @@ def test_a_pickled_store_carries_its_path_and_no_pixels(tmp_path):
     store = FaceStore.write(tmp_path / "store", [face(i, size=64) for i in range(20)], 64)
     pickled = pickle.dumps(store)
     assert len(pickled) < 1000
-    assert np.array_equal(pickle.loads(pickled).faces, store.faces)
+    assert np.array_equal(pickle.loads(pickled).faces, store.faces)  # noqa: S301 - made two lines above
 
 
 def test_an_interrupted_write_leaves_nothing_and_keeps_what_was_there(tmp_path):
