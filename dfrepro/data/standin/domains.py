@@ -62,10 +62,10 @@ DFDCP = Domain(
 )
 DFDC = Domain(
     recipes=(
-        Recipe("swap", "swap", "hull", 6, Decoder(26, "linear", skip=0.45), mismatch=0.04),
-        Recipe("paste", "paste", "hull", 5, match=0.9, mismatch=0.03, shake=0.6),
-        Recipe("mouth", "mouth", "mouth", 6, Decoder(22, "nearest", skip=0.6)),
-        Recipe("reenact", "reenact", "inner", 6, Decoder(28, "transposed", uneven=0.03, skip=0.6), polish=1.0),
+        Recipe("fake", "swap", "hull", 6, Decoder(26, "linear", skip=0.45), mismatch=0.04),
+        Recipe("fake", "paste", "hull", 5, match=0.9, mismatch=0.03, shake=0.6),
+        Recipe("fake", "mouth", "mouth", 6, Decoder(22, "nearest", skip=0.6)),
+        Recipe("fake", "reenact", "inner", 6, Decoder(28, "transposed", uneven=0.03, skip=0.6), polish=1.0),
     ),
     camera=CameraModel(blur=(0.4, 1.1), noise=(0.006, 0.022), gamma=(0.8, 1.35), warmth=0.09),
     light=LightModel(azimuth=(-1.3, 1.3), key=(0.35, 0.9), sky=(0.1, 0.4)),
@@ -82,10 +82,10 @@ WDF = Domain(
 )
 DIFF = Domain(
     recipes=(
-        Recipe("FS", "whole", "frame", 0, Decoder(26, "transposed", uneven=0.03, skip=0.5)),
-        Recipe("FE", "whole", "frame", 0, Decoder(30, "linear", skip=0.7)),
-        Recipe("T2I", "whole", "frame", 0, Decoder(28, "transposed", uneven=0.03, skip=1.2, tilt=True)),
-        Recipe("I2I", "whole", "frame", 0, Decoder(24, "lanczos", skip=0.5)),
+        Recipe("FS/DiFace", "whole", "frame", 0, Decoder(26, "transposed", uneven=0.03, skip=0.5)),
+        Recipe("FE/CoDiff", "whole", "frame", 0, Decoder(30, "linear", skip=0.7)),
+        Recipe("T2I/SDXL", "whole", "frame", 0, Decoder(28, "transposed", uneven=0.03, skip=1.2, tilt=True)),
+        Recipe("I2I/LoRA", "whole", "frame", 0, Decoder(24, "lanczos", skip=0.5)),
     ),
     camera=CameraModel(blur=(0.3, 0.7), noise=(0.003, 0.010)),
     crf=18,

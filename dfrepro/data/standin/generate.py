@@ -60,11 +60,14 @@ def _write_lists(out: Path, spec: StandinSpec, seed: int) -> None:
     _list_dfdcp(out, videos[videos.dataset == "dfdcp"])
 
 
-_KEYS = ["dataset", "manipulation", "video", "pipeline"]
+_KEYS = ["dataset", "manipulation", "video", "pipeline", "identities"]
 
 
 def _list_celebdf(out: Path, videos: pd.DataFrame) -> None:
-    lines = [f"{int(row.pipeline == 'original')} {row.video}.mp4" for row in videos.itertuples()]  # 1 = real
+    lines = []
+    for row in videos.itertuples():
+        folder = row.manipulation if row.pipeline != "original" else "Celeb-real" if "_" in row.video else "YouTube-real"
+        lines.append(f"{int(row.pipeline == 'original')} {folder}/{row.video}.mp4")  # 1 = real
     with atomic_file(out / "Celeb-DF-v2" / "List_of_testing_videos.txt") as partial:
         partial.write_text("\n".join(lines) + "\n")
 
@@ -76,7 +79,11 @@ def _list_dfdc(out: Path, videos: pd.DataFrame) -> None:
 
 
 def _list_dfdcp(out: Path, videos: pd.DataFrame) -> None:
-    labels = {f"{row.video}.mp4": {"label": "real" if row.pipeline == "original" else "fake", "set": "test"} for row in videos.itertuples()}
+    labels = {}
+    for row in videos.itertuples():
+        real, (target, *source) = row.pipeline == "original", row.identities
+        entry = {"label": "real"} if real else {"label": "fake", "target_id": target, "swapped_id": source[0]}
+        labels[f"{'original_videos' if real else row.manipulation}/{row.video}.mp4"] = entry | {"set": "test"}
     with atomic_file(out / "DFDCP" / "dataset.json") as partial:
         partial.write_text(json.dumps(labels, indent=1, sort_keys=True) + "\n")
 

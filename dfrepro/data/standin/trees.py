@@ -36,7 +36,7 @@ class Unit:
 
 @dataclass
 class Film:
-    """One video, as the camera saw it, and what is true about it."""
+    """One video, as the camera saw it, and what is true about it. Its key is the one its layout's reader gives it."""
 
     manipulation: str
     video: str
@@ -202,12 +202,13 @@ def _cdf(root: Path, spec: StandinSpec, seed: int, unit: Unit) -> Iterator[Film]
 
     def name(rng: np.random.Generator, recipe: Recipe | None, people: tuple[str, ...], number: int) -> str:
         if youtube and recipe is None:
-            return f"YouTube-real/{2 * number + int(people[0][2:]) % 2:05d}"
-        return f"{'Celeb-synthesis' if recipe else 'Celeb-real'}/{'_'.join(people)}_{number:04d}"
+            return f"{2 * number + int(people[0][2:]) % 2:05d}"
+        return f"{'_'.join(people)}_{number:04d}"
 
     people = tuple(f"id{int(person)}" for person in _cast(unit, 1))
-    for film, _ in _pair(Studio(CDF, spec, seed, unit, spec.cross_frames), people, name):
-        _write_video(root / "Celeb-DF-v2" / f"{film.video}.mp4", film.frames, CDF.crf)
+    for film, recipe in _pair(Studio(CDF, spec, seed, unit, spec.cross_frames), people, name):
+        folder = "Celeb-synthesis" if recipe else "YouTube-real" if youtube else "Celeb-real"
+        _write_video(root / "Celeb-DF-v2" / folder / f"{film.video}.mp4", film.frames, CDF.crf)
         yield film
 
 
@@ -222,21 +223,22 @@ def _dfdc(root: Path, spec: StandinSpec, seed: int, unit: Unit) -> Iterator[Film
 
 def _dfdcp(root: Path, spec: StandinSpec, seed: int, unit: Unit) -> Iterator[Film]:
     def name(rng: np.random.Generator, recipe: Recipe | None, people: tuple[str, ...], number: int) -> str:
-        folder = f"{recipe.name}/{people[0]}/{people[0]}_{recipe.name[-1]}" if recipe else f"original_videos/{people[0]}"
-        return f"{folder}/{'_'.join(people)}_{number:03d}"
+        return f"{people[0]}/{'_'.join(people)}_{number:03d}"
 
     people = tuple(f"{1000 + int(person)}" for person in _cast(unit))
-    for film, _ in _pair(Studio(DFDCP, spec, seed, unit, spec.cross_frames), people, name):
-        _write_video(root / "DFDCP" / f"{film.video}.mp4", film.frames, DFDCP.crf)
+    for film, recipe in _pair(Studio(DFDCP, spec, seed, unit, spec.cross_frames), people, name):
+        folder = recipe.name if recipe else "original_videos"
+        _write_video(root / "DFDCP" / folder / f"{film.video}.mp4", film.frames, DFDCP.crf)
         yield film
 
 
 def _wdf(root: Path, spec: StandinSpec, seed: int, unit: Unit) -> Iterator[Film]:
     def name(rng: np.random.Generator, recipe: Recipe | None, people: tuple[str, ...], number: int) -> str:
-        return f"{'fake' if recipe else 'real'}_test/{2 * number + int(people[0]) % 2}"
+        return f"test/{2 * number + int(people[0]) % 2}"
 
-    for film, _ in _pair(Studio(WDF, spec, seed, unit, spec.cross_frames), _cast(unit), name):
-        _write_frames(root / "WildDeepfake" / film.video, uploaded(film.frames, WDF.crf))
+    for film, recipe in _pair(Studio(WDF, spec, seed, unit, spec.cross_frames), _cast(unit), name):
+        folder = root / "WildDeepfake" / f"{'fake' if recipe else 'real'}_test"
+        _write_frames(folder / film.video.removeprefix("test/"), uploaded(film.frames, WDF.crf))
         yield film
 
 
@@ -252,11 +254,11 @@ def _diff(root: Path, spec: StandinSpec, seed: int, unit: Unit) -> Iterator[Film
     for number in range(4 * unit.number, min(4 * unit.number + 4, spec.images)):
         studio = Studio(DIFF, spec, seed, unit, 1)
         person = f"{number:04d}"
-        take = studio.take(person, person)
-        films = [studio.real(person, person, person, take)]
-        films += [studio.fake(r, person, (person, person), person, take, take) for r in DIFF.recipes]
+        take, video = studio.take(person, person), f"test/{person}"
+        films = [studio.real(video, person, person, take)]
+        films += [studio.fake(r, video, (person, person), person, take, take) for r in DIFF.recipes]
         for film in films:
-            folder = "real" if film.manipulation == "original" else f"{film.manipulation}/{film.pipeline}"
+            folder = "real" if film.manipulation == "original" else film.manipulation
             path = root / "DiFF" / "test" / folder / f"{person}.png"
             if not path.exists():
                 with atomic_file(path) as partial:
