@@ -48,7 +48,7 @@ class Standin(Model):
 
 
 class Faces(Model):
-    """Extraction: how many frames of a video, how large a crop (pixels) and how wide (margin a side, of the face box)."""
+    """Extraction: how many frames of a video, how large a crop (pixels), how wide (margin a side, of the face)."""
 
     n_frames: Count
     size: Annotated[int, Field(ge=16, le=1024)]
@@ -286,7 +286,9 @@ def _as_workbook_error(error: ValidationError, model: type[Model], where: str) -
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
         known = list(_fields_at(model, first["loc"][:-1]))
-        return WorkbookError(f"{key} is not a parameter{more}", where=where, remedy=_suggestion(first["loc"][-1], known))
+        return WorkbookError(
+            f"{key} is not a parameter{more}", where=where, remedy=_suggestion(first["loc"][-1], known)
+        )
     if first["type"] == "missing":
         return WorkbookError(f"{key} is missing{more}", where=where, remedy="Add it")
     if first["type"] == "value_error" and isinstance(first.get("ctx", {}).get("error"), ValueError):

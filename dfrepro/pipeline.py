@@ -1,4 +1,4 @@
-"""What each stage of dvc.yaml does, as one function a stage; notebooks call the same functions for what is not there yet.
+"""What each stage of dvc.yaml does, one function a stage; notebooks call the same functions for what is not there yet.
 
 A function writes its artifact whole or not at all, below `artifacts/<scale>/`. Work that a kill interrupts continues
 from `artifacts/<scale>/.resume/`, which is outside what DVC removes before it runs a stage.
@@ -91,7 +91,9 @@ def controls(p: Params) -> None:
     from dfrepro.data.standin import controls as measure
 
     if p.roots[p.datasets["ffpp-c23"].root] != STANDIN:
-        write_json(results_folder(p) / "controls.json", {"note": "the controls are of the stand-in; roots.ffpp is not it"})
+        write_json(
+            results_folder(p) / "controls.json", {"note": "the controls are of the stand-in; roots.ffpp is not it"}
+        )
         return
     write_json(results_folder(p) / "controls.json", measure.run(_store(p, "ffpp-c23"), p.artifacts / "standin"))
 
@@ -122,7 +124,8 @@ def evaluate(p: Params, run: str, seed: int) -> None:
     from dfrepro.evaluate.run import evaluate_run
 
     stores = {name: _store(p, name) for name in p.run(run).tests}
-    write_json(metrics, evaluate_run(trained, stores, out, p.sizes.evaluation.model_dump(), seed=seed))
+    sizes = p.sizes.evaluation
+    write_json(metrics, evaluate_run(trained, stores, out, batch=sizes.batch, frames=sizes.frames))
 
 
 def embed(p: Params, name: str) -> None:
@@ -171,9 +174,15 @@ def publish(p: Params) -> None:
 
     for executed in sorted((p.artifacts / "notebooks").glob("*.ipynb")):
         source = nbformat.read(NOTEBOOKS / executed.name, as_version=4)
-        done = [c for c in nbformat.read(executed, as_version=4).cells if "injected-parameters" not in c.metadata.get("tags", [])]
+        done = [
+            c
+            for c in nbformat.read(executed, as_version=4).cells
+            if "injected-parameters" not in c.metadata.get("tags", [])
+        ]
         if [c.source for c in done] != [c.source for c in source.cells]:
-            raise WorkbookError("has changed since it was executed", where=f"notebooks/{executed.name}", remedy="Run `dvc repro`")
+            raise WorkbookError(
+                "has changed since it was executed", where=f"notebooks/{executed.name}", remedy="Run `dvc repro`"
+            )
         count = 0
         for cell, ran in zip(source.cells, done):
             if cell.cell_type == "code":
@@ -194,7 +203,9 @@ def _store(p: Params, dataset: str) -> "FaceStore":
 
     folder = faces_folder(p, dataset)
     if not folder.exists():
-        raise WorkbookError(f"the faces of {dataset} are not there", where=folder, remedy="Run `dvc repro` or `dvc pull`")
+        raise WorkbookError(
+            f"the faces of {dataset} are not there", where=folder, remedy="Run `dvc repro` or `dvc pull`"
+        )
     return FaceStore.open(folder)
 
 

@@ -20,6 +20,7 @@ from dfrepro import params, pipeline
 from dfrepro.errors import WorkbookError
 from dfrepro.files import atomic_file, read_json
 from dfrepro.params import STANDIN, Params
+from dfrepro.report import plots
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,7 +49,7 @@ class TrainedRun:
 
     @cached_property
     def scores(self) -> pd.DataFrame:
-        """One row a face and condition: dataset, manipulation, video, frame, label, condition, score; with run and seed."""
+        """One row a face and condition: run, seed, dataset, manipulation, video, frame, label, condition, score."""
         return pd.read_parquet(self.scored / "scores.parquet").assign(run=self.name, seed=self.seed)
 
     def features(self, condition: str = "clean") -> tuple[pd.DataFrame, np.ndarray]:
@@ -57,6 +58,13 @@ class TrainedRun:
         array = np.load(self.scored / "features.npy", mmap_mode="r", allow_pickle=False)
         chosen = (rows.condition == condition).to_numpy()
         return rows[chosen].reset_index(drop=True), array[chosen]
+
+    @property
+    def window(self) -> int:
+        """Side in stored pixels of what the network sees of a face of its training set's store."""
+        from dfrepro.train.run import window
+
+        return window(self.meta["spec"], self.meta["faces"])
 
     def detector(self) -> "Detector":
         """The trained network, in evaluation mode on the CPU."""
@@ -143,11 +151,32 @@ class Workbook:
             pipeline.controls(self.params)
         return read_json(path)
 
-    def printed(self, paper: str, table: str) -> pd.DataFrame:
-        """A table as the paper prints it."""
+    def beside(self, paper: str, table: str, scores: pd.DataFrame) -> pd.DataFrame:
+        """A table as the paper prints it, with what was measured here beside every column that can be measured."""
         from dfrepro.report import ledger
+        from dfrepro.report.evidence import Evidence
 
-        return ledger.table(paper, table)
+        return ledger.beside(paper, table, Evidence(None, scores), label=self.data_label)
+
+    def verdicts(self, claims: Iterable[str], scores: pd.DataFrame) -> pd.DataFrame:
+        """One row a cell of the named claims: the paper's effect, ours with a 95 % interval, and the verdict.
+
+        Intervals are over videos and, where there is more than one, over seeds (dfrepro.report.verdict).
+        """
+        from dfrepro.report.claims import as_dict
+        from dfrepro.report.evidence import Evidence
+        from dfrepro.report.schema import load_claims
+        from dfrepro.report.verdict import judge
+
+        evidence = Evidence(None, scores, n_boot=self.params.sizes.evaluation.n_bootstrap)
+        wanted = set(claims)
+        judged = [as_dict(judge(claim, evidence)) for claim in load_claims() if claim.id in wanted]
+        rows = [
+            {"claim": claim["id"], "cell": cell["name"], "printed": cell["printed"],
+             f"here ({self.data_label})": plots.effect(cell["effect"], cell["interval"]), "verdict": cell["verdict"]}
+            for claim in judged for cell in claim["cells"]
+        ]  # fmt: skip
+        return pd.DataFrame(rows)
 
     def save(self, figure: "Figure", name: str) -> Path:
         """Save a figure as PNG among this notebook's, whole or not at all."""
@@ -162,8 +191,6 @@ def open(name: str, scale: str | None = None) -> Workbook:
 
     `scale` is what papermill injects; None leaves it to DFREPRO_SCALE or params.yaml.
     """
-    from dfrepro.report import plots
-
     if not (pipeline.NOTEBOOKS / f"{name}.ipynb").exists():
         raise WorkbookError(f"there is no notebook {name!r}", where="notebooks")
     plots.theme()

@@ -1,4 +1,4 @@
-"""The book: executed notebooks, documents and the API reference as a static site. `make book` builds it; nothing runs."""
+"""The book: executed notebooks, documents and API reference as a static site. `make book` builds it; nothing runs."""
 
 import shutil
 import sys

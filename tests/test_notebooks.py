@@ -1,4 +1,4 @@
-"""Committed notebooks are complete: outputs, in order, without errors, short, with one parameters cell and the header."""
+"""Committed notebooks are complete: outputs, in order, without errors, short, with a parameters cell and a header."""
 
 import pytest
 
@@ -29,7 +29,9 @@ def problems(notebook) -> list[str]:
     if any(len("".join(cell["source"]).splitlines()) > 15 for cell in cells):
         found.append("a cell of more than 15 lines; logic lives in the library")
     header = "".join(notebook["cells"][0]["source"])
-    found += [f"the header lacks {part}" for part in ("**Question.**", "Inputs", "Outputs", "Time") if part not in header]
+    found += [
+        f"the header lacks {part}" for part in ("**Question.**", "Inputs", "Outputs", "Time") if part not in header
+    ]
     if notebook["metadata"]["kernelspec"]["name"] != "python3":
         found.append("the kernel is not python3")
     return found

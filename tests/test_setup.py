@@ -57,7 +57,9 @@ def test_no_tracked_file_names_a_path_of_one_machine():
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
     home = r"/(home|Users|root)/[a-z]"
-    found = subprocess.run(["git", "grep", "-nIE", home, "--", ":!tests/test_setup.py"], cwd=ROOT, capture_output=True, text=True)
+    found = subprocess.run(
+        ["git", "grep", "-nIE", home, "--", ":!tests/test_setup.py"], cwd=ROOT, capture_output=True, text=True
+    )
     assert found.stdout == ""
 
 

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from dfrepro.evaluate import bootstrap, metrics
 from dfrepro.report import plots
+from dfrepro.report.evidence import Evidence
+from dfrepro.report.schema import Operand
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -128,18 +129,24 @@ def draw_controls(controls: dict[str, Any]) -> "Figure":
 
 
 def calibration(scores: pd.DataFrame, n_bootstrap: int) -> pd.DataFrame:
-    """Video AUC of the baseline on each set, mean over seeds, with an interval over videos and seeds."""
+    """Video AUC of a run on each set, mean over seeds, with a 95 % interval over videos and the band it was set to."""
+    evidence = Evidence(None, scores, n_boot=n_bootstrap)
+    (run,) = scores.run.unique()
     rows = {}
-    for dataset, part in scores[scores.condition == "clean"].groupby("dataset", sort=False):
-        mean, low, high = bootstrap.interval(part, metrics.video_auc, n=n_bootstrap, seed=0)
+    for dataset in scores.dataset.unique():
+        operand = Operand(run=run, metric="video_auc", test=dataset)
+        values = [evidence.value(operand, seed) for seed in evidence.seeds(run)]
+        draws = np.mean([evidence.draws(operand, seed) for seed in evidence.seeds(run)], axis=0)
+        low, high = np.percentile(draws, [2.5, 97.5])
         band = BAND_IN_DOMAIN if dataset == "ffpp" else BAND_CROSS
         rows[plots.SETS[dataset]] = {
-            "video AUC": mean,
+            "video AUC": np.mean(values),
             "low": low,
             "high": high,
-            "band": f"{band[0]:.2f}-{band[1]:.2f}",
+            "from": band[0],
+            "to": band[1],
         }
-    return pd.DataFrame(rows).T.infer_objects()
+    return pd.DataFrame(rows).T
 
 
 def draw_calibration(table: pd.DataFrame) -> "Figure":
@@ -148,8 +155,7 @@ def draw_calibration(table: pd.DataFrame) -> "Figure":
 
     figure, axis = plt.subplots(figsize=(7, 3.4))
     for i, (name, row) in enumerate(table.iterrows()):
-        low, high = BAND_IN_DOMAIN if name == "FF++" else BAND_CROSS
-        axis.fill_between([i - 0.35, i + 0.35], low, high, color="#e9f1ec", lw=0)
+        axis.fill_between([i - 0.35, i + 0.35], row["from"], row["to"], color="#e9f1ec", lw=0)
         axis.errorbar(i, row["video AUC"], [[row["video AUC"] - row.low], [row.high - row["video AUC"]]], fmt="o",
                       c=plots.REAL if name == "FF++" else plots.FAKE, capsize=3)  # fmt: skip
     axis.axhline(0.5, c="0.5", lw=1, ls=":")

@@ -1,6 +1,7 @@
 """One look for every figure: theme, colours, and the few drawings that more than one notebook needs."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -68,7 +69,9 @@ def faces(axis: "Axes", crops: np.ndarray, *, columns: int, title: str = "") -> 
     axis.set_title(title)
 
 
-def interval(mean: float, low: float, high: float, digits: int = 3) -> str:
-    """'.842 [.801, .880]': a figure with its interval, as every table of the workbook shows it."""
-    values: list[Any] = [f"{value:.{digits}f}" for value in (mean, low, high)]
-    return "{} [{}, {}]".format(*values)
+def effect(mean: float | None, interval: Sequence[float] | None, digits: int = 3) -> str:
+    """'+.042 [+.010, +.075]': an effect with its interval, as every table of the workbook shows it."""
+    if mean is None:
+        return ""
+    bounds = " [{:+.{d}f}, {:+.{d}f}]".format(*interval, d=digits) if interval else ""
+    return f"{mean:+.{digits}f}{bounds}"

@@ -1,0 +1,71 @@
+"""A trained run on its test sets: every face passes the network once, whatever number of tables reads its scores.
+
+scores.parquet    one row a face and condition: dataset, manipulation, video, frame, label, condition, score
+features.parquet  the in-domain test faces under each condition, in the order of features.npy (N, D) float32
+undefined.json    metrics that have no value on a set, and why
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dfrepro.data.dataset import select
+from dfrepro.data.manifest import FaceStore
+from dfrepro.evaluate import metrics
+from dfrepro.evaluate.predict import Predictions, predict_under
+from dfrepro.evaluate.probe import Probe, StatisticShift
+from dfrepro.files import atomic_folder, write_json
+from dfrepro.train import checkpoint
+from dfrepro.train.run import load_detector, window
+
+CLEAN = "clean"
+IN_DOMAIN: dict[str, Probe] = {CLEAN: None, "shifted": StatisticShift()}  # SPEC P1, Table II
+ROWS = ["dataset", "manipulation", "video", "frame", "label"]
+TOLD = ("video_auc", "video_eer", "video_accuracy", "video_log_loss", "frame_auc")  # what `dvc metrics show` shows
+
+
+def evaluate_run(
+    trained: Path, stores: Mapping[str, FaceStore], out: Path, *, batch: int, frames: int
+) -> dict[str, Any]:
+    """Score the test split of each store with the detector in `trained`; write `out` whole or not at all.
+
+    `frames`: at most so many a video. The set that the run was trained on is also scored under the statistic shift.
+    Returns the metrics by test set and condition, without those that are undefined.
+    """
+    spec = checkpoint.load_meta(trained)["spec"]
+    detector = load_detector(trained)
+    found = {}
+    for name, store in stores.items():
+        rows = select(store.manifest, split="test", frames=frames)
+        probes: Mapping[str, Probe] = IN_DOMAIN if name == spec["data"]["dataset"] else {CLEAN: None}
+        found[name] = predict_under(detector, store, rows, probes, size=window(spec, store.meta), batch=batch)
+    summaries = {_title(name, condition): metrics.summary(seen.frames) for name, condition, seen in _each(found)}
+    with atomic_folder(out) as folder:
+        _write_scores(folder, found)
+        _write_features(folder, found.get(spec["data"]["dataset"], {}))
+        write_json(folder / "undefined.json", {name: reasons for name, (_, reasons) in summaries.items()})
+    return {name: {m: values[m] for m in TOLD if np.isfinite(values[m])} for name, (values, _) in summaries.items()}
+
+
+def _each(found: Mapping[str, Mapping[str, Predictions]]) -> list[tuple[str, str, Predictions]]:
+    return [(name, condition, seen) for name, under in found.items() for condition, seen in under.items()]
+
+
+def _title(name: str, condition: str) -> str:
+    return name if condition == CLEAN else f"{name} {condition}"
+
+
+def _write_scores(folder: Path, found: Mapping[str, Mapping[str, Predictions]]) -> None:
+    tables = [seen.frames[[*ROWS, "score"]].assign(condition=condition) for _, condition, seen in _each(found)]
+    pd.concat(tables, ignore_index=True).to_parquet(folder / "scores.parquet", index=False)
+
+
+def _write_features(folder: Path, under: Mapping[str, Predictions]) -> None:
+    if not under:  # the run's own set is not among its test sets
+        return
+    rows = [seen.frames[[*ROWS, "row"]].assign(condition=condition) for condition, seen in under.items()]
+    pd.concat(rows, ignore_index=True).to_parquet(folder / "features.parquet", index=False)
+    np.save(folder / "features.npy", np.concatenate([seen.features for seen in under.values()]))

@@ -1,0 +1,107 @@
+"""PIM's and DualFlat's figures (SPEC P1, Tables VI to IX, Figures 3 and 4): drawn from tables and maps."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from dfrepro.report import plots
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ARMS = {"ERM": plots.REAL, "PIM": plots.FAKE}
+
+
+def draw_rise(curves: dict[str, pd.DataFrame]) -> "Figure":
+    """Draw the loss against r for each network: along γ, along Eq. 11's line, and along random directions."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, len(curves), figsize=(4.6 * len(curves), 3.6), sharey=True)
+    for axis, (name, curve) in zip(np.atleast_1d(axes), curves.items()):
+        axis.plot(curve.r, curve.gradient, c=plots.FAKE, marker="o", ms=4, label="along γ (PIM's Δ)")
+        axis.plot(curve.r, curve.linear, c=plots.FAKE, ls="--", lw=1, label="first order, L + r‖γ‖ (Eq. 11)")
+        axis.plot(curve.r, curve.random, c="0.45", marker="s", ms=3, label="random directions, same norm")
+        axis.set(title=name, xlabel="r", ylabel="loss on test faces" if axis is np.atleast_1d(axes)[0] else "")
+    np.atleast_1d(axes)[0].legend(fontsize=9)
+    return figure
+
+
+def draw_sweep(tables: dict[str, tuple[pd.DataFrame, str]], label: str) -> "Figure":
+    """Draw the average cross-domain AUC over a swept parameter, the paper's and ours on their own axes.
+
+    `tables` maps a title to (the table beside its printed one, the swept column). A row that was not run has no dot.
+    """
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, len(tables), figsize=(4.8 * len(tables), 3.4))
+    for axis, (title, (table, column)) in zip(np.atleast_1d(axes), tables.items()):
+        x = table[column].astype(float)
+        axis.plot(x, table["average (printed)"], "--o", c="0.45", label="paper")
+        axis.set(title=title, xlabel={"r": "r", "alpha": "α"}[column], ylabel="average video AUC, %, paper")
+        ours = axis.twinx()
+        ours.plot(x, pd.to_numeric(table[f"average ({label})"], errors="coerce"), "-o", c=plots.FAKE, label=label)
+        ours.set_ylabel(f"here ({label})", color=plots.FAKE)
+        ours.spines["right"].set_visible(True)
+    return figure
+
+
+def draw_grid(tables: dict[str, pd.DataFrame], label: str) -> "Figure":
+    """Draw DualFlat's grid, α + β in rows and α's share in columns: printed above, ours below; grey is not run."""
+    import matplotlib.pyplot as plt
+    import seaborn as sns
+
+    figure, axes = plt.subplots(2, len(tables), figsize=(5.2 * len(tables), 6.4), squeeze=False)
+    for column, (title, table) in zip(axes.T, tables.items()):
+        for axis, source in zip(column, ("printed", label)):
+            values = pd.to_numeric(table[f"average ({source})"], errors="coerce")
+            grid = table.assign(value=values).pivot(index="alpha_plus_beta", columns="alpha_to_beta", values="value")
+            grid = grid.reindex(
+                index=sorted(grid.index, key=float, reverse=True), columns=sorted(grid.columns, reverse=True)
+            )
+            sns.heatmap(grid, ax=axis, annot=True, fmt=".1f", cmap="crest", linewidths=1.5, cbar=False)
+            axis.set_facecolor("0.92")
+            axis.set(
+                title=f"{title}: {'paper' if source == 'printed' else f'here ({label})'}",
+                xlabel="α : β",
+                ylabel="α + β",
+            )
+            axis.tick_params(length=0, rotation=0)
+    return figure
+
+
+def draw_shift(rows: pd.DataFrame, names: dict[str, str]) -> "Figure":
+    """Draw Figure 3: without and with PIM (columns), before and after the shift (rows), in one embedding."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(2, len(names), figsize=(4.4 * len(names), 8), sharex=True, sharey=True)
+    for column, (run, name) in zip(axes.T, names.items()):
+        for axis, condition in zip(column, ("clean", "shifted")):
+            part = rows[(rows.run == run) & (rows.condition == condition)]
+            when = "before the shift" if condition == "clean" else "after it"
+            plots.embedding(
+                axis, part, title=f"{name}, {when}: {part.neighbour_agreement.iloc[0]:.2f}", legend=axis is axes[0, 0]
+            )
+    return figure
+
+
+def draw_cams(faces: np.ndarray, titles: list[str], cams: dict[str, np.ndarray]) -> "Figure":
+    """Draw Figure 4: faces (N, S, S, 3) in the first row, one row of maps a detector below, all on one colour scale."""
+    import matplotlib.pyplot as plt
+
+    top = max(float(np.quantile(maps, 0.995)) for maps in cams.values()) or 1.0
+    figure, axes = plt.subplots(1 + len(cams), len(faces), figsize=(1.5 * len(faces), 1.6 * (1 + len(cams))))
+    drawn: Any = None
+    for column, (face, title) in enumerate(zip(faces, titles)):
+        axes[0, column].imshow(face)
+        axes[0, column].set_title(title, fontsize=9, loc="center")
+        for row, (name, maps) in enumerate(cams.items(), start=1):
+            axes[row, column].imshow(face)
+            drawn = axes[row, column].imshow(maps[column], cmap="inferno", vmin=0, vmax=top, alpha=0.6)
+            if column == 0:
+                axes[row, 0].set_ylabel(name)
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+    axes[0, 0].set_ylabel("face")
+    figure.colorbar(drawn, ax=axes[1:], shrink=0.7, label="Grad-CAM for 'fake'")
+    return figure
