@@ -202,15 +202,15 @@ class Step:
 
     @contextmanager
     def _moved(self, ascent: list[Tensor]) -> Iterator[None]:
-        """θ + ascent inside, θ to the bit after it."""
-        with torch.no_grad():
-            here = [parameter.clone() for parameter in self._moving]
-            torch._foreach_add_(self._moving, ascent)
+        """θ + ascent inside; after it the very tensors of before."""
+        here = [parameter.data for parameter in self._moving]
+        for parameter, there in zip(self._moving, torch._foreach_add(here, ascent)):
+            parameter.data = there
         try:
             yield
         finally:
-            with torch.no_grad():
-                torch._foreach_copy_(self._moving, here)
+            for parameter, was in zip(self._moving, here):
+                parameter.data = was
 
     def _gradients(self) -> list[Tensor]:
         self._moving = [parameter for parameter in self.parameters if parameter.grad is not None]
