@@ -22,7 +22,7 @@ def rise(
     """The loss under Δ of norm r, along γ and along random directions, for each r.
 
     images (B, 3, S, S) as stored, labels (B,) int. Returns one row an r: r, gradient (the loss along γ), linear
-    (Eq. 11's L(0) + r ‖γ‖), random (the mean loss over `random` directions of that norm). The network is left as it was.
+    (Eq. 11's L(0) + r ‖γ‖), random (the mean over `random` directions of that norm). The network is left as it was.
     """
     training = detector.training
     detector.eval()

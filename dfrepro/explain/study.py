@@ -47,7 +47,7 @@ def picks(stores: dict[str, "FaceStore"]) -> tuple[np.ndarray, list[str]]:
 def cams(run: "TrainedRun", faces: np.ndarray) -> np.ndarray:
     """Grad-CAM for 'fake' of faces (N, S, S, 3), (N, S, S): zero in the margin that the network does not see."""
     images = to_tensor(faces)
-    maps = cam.grad_cam(run.detector(), _window(images, run.window))  # (N, s, s)
+    maps = cam.grad_cam(run.detector(), _window(images, run.window), positions=7)  # (N, s, s)
     before = (images.shape[-1] - run.window) // 2
     after = images.shape[-1] - run.window - before
     return functional.pad(maps, (before, after, before, after)).numpy()

@@ -135,8 +135,8 @@ def calibration(scores: pd.DataFrame, n_bootstrap: int) -> pd.DataFrame:
     rows = {}
     for dataset in scores.dataset.unique():
         operand = Operand(run=run, metric="video_auc", test=dataset)
-        values = [evidence.value(operand, seed) for seed in evidence.seeds(run)]
-        draws = np.mean([evidence.draws(operand, seed) for seed in evidence.seeds(run)], axis=0)
+        values = [np.asarray(evidence.value(operand, seed)) for seed in evidence.seeds(run)]
+        draws = np.mean([np.asarray(evidence.draws(operand, seed)) for seed in evidence.seeds(run)], axis=0)
         low, high = np.percentile(draws, [2.5, 97.5])
         band = BAND_IN_DOMAIN if dataset == "ffpp" else BAND_CROSS
         rows[plots.SETS[dataset]] = {

@@ -90,18 +90,20 @@ def draw_cams(faces: np.ndarray, titles: list[str], cams: dict[str, np.ndarray])
     import matplotlib.pyplot as plt
 
     top = max(float(np.quantile(maps, 0.995)) for maps in cams.values()) or 1.0
-    figure, axes = plt.subplots(1 + len(cams), len(faces), figsize=(1.5 * len(faces), 1.6 * (1 + len(cams))))
+    shape = (1 + len(cams), len(faces))
+    figure, axes = plt.subplots(*shape, figsize=(1.25 * shape[1] + 1, 1.4 * shape[0]))
     drawn: Any = None
     for column, (face, title) in enumerate(zip(faces, titles)):
         axes[0, column].imshow(face)
         axes[0, column].set_title(title, fontsize=9, loc="center")
         for row, (name, maps) in enumerate(cams.items(), start=1):
-            axes[row, column].imshow(face)
-            drawn = axes[row, column].imshow(maps[column], cmap="inferno", vmin=0, vmax=top, alpha=0.6)
+            axes[row, column].imshow(face.mean(-1), cmap="gray")
+            drawn = axes[row, column].imshow(maps[column], cmap="inferno", vmin=0, vmax=top, alpha=0.55)
             if column == 0:
                 axes[row, 0].set_ylabel(name)
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
     axes[0, 0].set_ylabel("face")
     figure.colorbar(drawn, ax=axes[1:], shrink=0.7, label="Grad-CAM for 'fake'")
     return figure

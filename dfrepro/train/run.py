@@ -74,10 +74,10 @@ def _transform(spec: dict[str, Any], store: FaceStore) -> Transform | None:
     if spec["data"]["fakes"] == "sbi":
         from dfrepro.forge.sbi import SelfBlend
 
-        same_scale = (
-            window(spec, store.meta) == spec["backbone"]["image_size"]
-        )  # then a window is cut without resampling
-        return Pairs(SelfBlend(spec["backbone"]["image_size"], **({"margin": None} if same_scale else {})))
+        size = spec["backbone"]["image_size"]
+        if window(spec, store.meta) == size:  # stored at the network's own scale: cut, never resample
+            return Pairs(SelfBlend(size, margin=None))
+        return Pairs(SelfBlend(size))
     if spec["augment"]:
         from dfrepro.forge.augment import Augment
 

@@ -65,3 +65,14 @@ def test_share_inside_is_the_mass_under_the_mask_and_nan_for_an_empty_map():
     shares = share_inside(cam, mask)
     assert shares[0] == 0.75
     assert np.isnan(shares[1])
+
+
+def test_an_earlier_stage_is_taken_where_the_last_has_too_few_positions(images):
+    detector = build_detector(Backbone("test_convnext", 64), seed=0)
+    fine = grad_cam(detector, images, positions=7)
+    coarse = grad_cam(detector, images, positions=1)
+    assert detector(images).maps.shape[-1] == 2
+    assert fine.shape == coarse.shape
+    assert (fine.diff(dim=-1).abs() > 0).float().mean() > 0
+    assert not torch.allclose(fine, coarse)
+    assert not any(module._forward_hooks for module in detector.modules())
