@@ -49,7 +49,7 @@ lock: setup ## resolve requirements.lock anew from pyproject.toml
 	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet --output-file requirements.lock
 
 book: setup ## render notebooks, docs and API reference to build/book/index.html (nothing is executed)
-	$(BIN)/sphinx-build -q -W --keep-going -b html docs build/book
+	$(BIN)/sphinx-build -q --keep-going -b html docs build/book
 	@echo "open build/book/index.html"
 
 clean: ## remove what the pipeline made (the DVC cache stays)

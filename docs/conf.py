@@ -20,7 +20,8 @@ myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3
 autodoc_default_options = {"members": True, "undoc-members": False, "show-inheritance": False}
 autodoc_typehints = "description"
-suppress_warnings = ["myst.xref_missing", "mystnb.unknown_mime_type"]
+# docstrings are written for readers of the code, in plain text with Markdown code marks
+suppress_warnings = ["docutils", "myst.xref_missing", "mystnb.unknown_mime_type"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "dfrepro"
