@@ -1,0 +1,114 @@
+"""Scoring: every face once, in order, whatever the size of the batch."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dfrepro.data.manifest import Face, FaceStore
+from dfrepro.errors import WorkbookError
+from dfrepro.evaluate.predict import predict, predict_under
+from dfrepro.evaluate.probe import StatisticShift
+from dfrepro.train.models import Backbone, Output, build_detector
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> FaceStore:
+    path: Path = tmp_path_factory.mktemp("faces") / "store"
+    rng = np.random.default_rng(0)
+    faces = (
+        Face(
+            rng.integers(0, 256, (40, 40, 3), dtype=np.uint8), "cdf", ("original", "fake")[i % 2], f"{i // 4}", i,
+            i % 2, "test", np.zeros((81, 2)),
+        )
+        for i in range(22)
+    )  # fmt: skip
+    return FaceStore.write(path, faces, 40)
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return build_detector(Backbone("test_resnet", 32), seed=0)
+
+
+def test_scores_are_those_of_the_central_pixels_one_by_one(store, detector):
+    rows = np.array([3, 20, 7, 8])
+    frames, features = predict(detector, store, rows, size=32, batch=3)
+    detector.eval()
+    for row, score, feature in zip(rows, frames["score"], features):
+        image = torch.from_numpy(store.faces[row][4:36, 4:36].copy()).permute(2, 0, 1)[None]
+        with torch.no_grad():
+            output = detector(image)
+        assert score == pytest.approx(float(output.scores), abs=1e-6)
+        np.testing.assert_allclose(feature, output.features[0], atol=1e-5)
+
+
+def test_rows_keep_their_order_and_their_names(store, detector):
+    rows = np.array([5, 1, 14])
+    frames, features = predict(detector, store, rows, size=32)
+    assert list(frames["row"]) == [5, 1, 14]
+    assert list(frames["frame"]) == [5, 1, 14]
+    assert list(frames["video"]) == ["1", "0", "3"]
+    assert list(frames.columns) == ["dataset", "manipulation", "video", "frame", "label", "split", "row", "score"]
+    assert features.shape == (3, 96)
+    assert features.dtype == np.float32
+
+
+@pytest.mark.parametrize("batch", [1, 7, 22, 100])
+def test_the_size_of_the_batch_changes_nothing(store, detector, batch):
+    rows = np.arange(22)
+    scores = predict(detector, store, rows, size=32, batch=batch).frames["score"]
+    np.testing.assert_allclose(scores, predict(detector, store, rows, size=32, batch=8).frames["score"], atol=1e-6)
+
+
+def test_every_face_passes_once(store):
+    class Counting(nn.Module):
+        seen = 0
+
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(1))
+
+        def forward(self, x):
+            assert not self.training
+            assert not torch.is_grad_enabled()
+            self.seen += len(x)
+            logits = torch.stack([-x.float().mean((1, 2, 3)), x.float().mean((1, 2, 3))], 1)
+            return Output(logits, logits, x)
+
+    counting = Counting()
+    predict(counting.train(), store, np.arange(22), size=32, batch=5)
+    assert counting.seen == 22
+    assert counting.training  # as it was
+
+
+def test_probes_see_the_same_faces_as_the_detector_alone(store, detector):
+    rows = np.arange(10)
+    shift = StatisticShift()
+    found = predict_under(detector, store, rows, {"clean": None, "shifted": shift}, size=32)
+    for name, probe in (("clean", None), ("shifted", shift)):
+        alone = predict(detector, store, rows, size=32, probe=probe)
+        assert found[name].frames.equals(alone.frames)
+        assert np.array_equal(found[name].features, alone.features)
+    assert not np.allclose(found["clean"].features, found["shifted"].features)
+
+
+def test_no_rows_give_empty_tables(store, detector):
+    frames, features = predict(detector, store, np.array([], int), size=32)
+    assert len(frames) == len(features) == 0
+    assert "score" in frames
+
+
+def test_a_score_that_is_not_finite_is_named(store):
+    broken = build_detector(Backbone("test_resnet", 32), seed=0)
+    with torch.no_grad():
+        broken.backbone.fc.bias.fill_(float("nan"))
+    with pytest.raises(WorkbookError, match="cdf/original/0/0"):
+        predict(broken, store, np.arange(4), size=32)
+
+
+def test_a_window_larger_than_the_faces_is_refused(store, detector):
+    with pytest.raises(WorkbookError, match="48 px"):
+        predict(detector, store, np.arange(4), size=48)
