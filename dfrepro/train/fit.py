@@ -193,7 +193,8 @@ class _Loop:
         optimizer = self.config.build_optimizer(detector)
         compiled = torch.compile(detector) if self.config.compile else detector
         self.model, self.optimizer = self.fabric.setup(compiled, optimizer)  # type: ignore[arg-type]
-        self.step = self.stack.enter_context(Step(self.recipe.rule, self.fabric, self.model))
+        step = Step(self.recipe.rule, self.fabric, self.model, reuse=not self.config.compile)
+        self.step = self.stack.enter_context(step)
 
     # --- the loop -------------------------------------------------------------------------------------------------
 

@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from dfrepro.errors import WorkbookError
-from dfrepro.methods.pim import PIM, step_along
+from dfrepro.methods.pim import PIM, sites_of, step_along
+from dfrepro.train.trunk import Trunk, generators, set_generators
 
 Batch = Mapping[str, Any]  # of tensors (B, ...): "image", "label", whatever the loss reads
 Loss = Callable[[nn.Module, Batch], tuple[Tensor, Mapping[str, Tensor]]]  # -> the loss, and its parts for the history
@@ -81,14 +82,15 @@ class Step:
     """A step rule on a network: each call leaves g in the parameters' `.grad`. A context manager (it attaches PIM).
 
     `model` comes from `fabric.setup`. Where it is compiled, make the step before the first call: PIM's hooks are
-    part of what is compiled.
+    part of what is compiled; and set `reuse` to False, which else computes what lies before the first site once.
     """
 
-    def __init__(self, rule: StepRule, fabric: Fabric, model: nn.Module):
+    def __init__(self, rule: StepRule, fabric: Fabric, model: nn.Module, reuse: bool = True):
         self.rule, self.fabric, self.model = rule, fabric, model
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         network: nn.Module = model.module  # type: ignore[assignment]  # without Fabric's and DDP's wrapping
         self.norms = [module for module in network.modules() if isinstance(module, _NormBase)]
+        self.trunk = Trunk(network, sites_of(network, rule.sites)) if rule.alpha and reuse else None
         self.pim = PIM(network, rule.sites) if rule.alpha else None
         self._moving: list[nn.Parameter] = []  # those that have a gradient
 
@@ -98,6 +100,8 @@ class Step:
     def __exit__(self, *_: object) -> None:
         if self.pim is not None:
             self.pim.remove()
+        if self.trunk is not None:
+            self.trunk.remove()
 
     def __call__(self, loss_fn: Loss, batches: Sequence[Batch], index: int = 0) -> dict[str, Tensor]:
         """Compute g on `batches`, micro-batches of one step and of equal size; return what is worth logging.
@@ -119,7 +123,7 @@ class Step:
         ascent = self._ascent() if rule.beta else []
         self._weigh(rule.plain)
         if self.pim is not None:
-            with self.pim.shifted(deltas):
+            with self.pim.shifted(deltas), self._trunk_kept():
                 self._again(loss_fn, batches, draws, rule.alpha, last=not rule.beta)
         if rule.beta:
             with self._moved(ascent):
@@ -136,10 +140,11 @@ class Step:
         logged: list[dict[str, Tensor]] = []
         with self.pim.recording() if self.pim is not None else nullcontext():
             for i, batch in enumerate(batches):
-                draws.append(self._draws() if rule.alpha or rule.beta else [])
+                draws.append(generators(self.fabric.device) if rule.alpha or rule.beta else [])
                 with self._sync(needs_sync and i == len(batches) - 1):
-                    loss, parts = loss_fn(self.model, batch)
-                    self._backward(loss, 1 / len(batches), weights=needs_g1)
+                    with self._keep_trunk(len(batches)):
+                        loss, parts = loss_fn(self.model, batch)
+                    self._backward(loss, 1 / len(batches), weights=needs_g1, again=self._is_kept)
                 logged.append({"loss": loss.detach(), **{name: part.detach() for name, part in parts.items()}})
         return {name: torch.stack([values[name] for values in logged]).mean() for name in logged[0]}
 
@@ -149,29 +154,32 @@ class Step:
         """Add `weight` times the gradient at the present point to `.grad`, with the draws of the first evaluation."""
         with _unmoved(self.norms):
             for i, (batch, draw) in enumerate(zip(batches, draws, strict=True)):
-                self._redraw(draw)
+                set_generators(draw, self.fabric.device)
                 with self._sync(last and i == len(batches) - 1):
                     loss, _ = loss_fn(self.model, batch)
                     self._backward(loss, weight / len(batches), weights=True)
 
-    def _backward(self, loss: Tensor, weight: float, weights: bool) -> None:
-        """Backward into every leaf or, unless `weights`, into Δ alone: then no gradient of a weight is computed."""
-        only = {} if weights else {"inputs": self.pim.leaves() if self.pim is not None else []}
-        self.fabric.backward(loss if weight == 1 else loss * weight, **only)
+    def _backward(self, loss: Tensor, weight: float, weights: bool, again: bool = False) -> None:
+        """Backward into every leaf or, unless `weights`, into Δ alone: then no gradient of a weight is computed.
+
+        `again`: a part of the graph, the trunk, will be gone through once more.
+        """
+        only: dict[str, Any] = {} if weights else {"inputs": self.pim.leaves() if self.pim is not None else []}
+        self.fabric.backward(loss if weight == 1 else loss * weight, retain_graph=again, **only)
+
+    @property
+    def _is_kept(self) -> bool:
+        return self.trunk is not None and self.trunk.kept
+
+    def _keep_trunk(self, n_batches: int) -> AbstractContextManager[None]:
+        """Of several micro-batches nothing is kept: the memory for one is what they are there to save."""
+        return self.trunk.recording() if self.trunk is not None and n_batches == 1 else nullcontext()
+
+    def _trunk_kept(self) -> AbstractContextManager[None]:
+        return self.trunk.replayed() if self.trunk is not None and self.trunk.kept else nullcontext()
 
     def _sync(self, wanted: bool) -> AbstractContextManager[Any]:
         return self.fabric.no_backward_sync(self.model, enabled=not wanted)  # type: ignore[arg-type]
-
-    # --- the same draws -----------------------------------------------------------------------------------------
-
-    def _draws(self) -> list[Tensor]:
-        device = self.fabric.device
-        return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
-
-    def _redraw(self, draws: list[Tensor]) -> None:
-        torch.set_rng_state(draws[0])
-        for state in draws[1:]:
-            torch.cuda.set_rng_state(state, self.fabric.device)
 
     # --- the arithmetic between them ----------------------------------------------------------------------------
 
