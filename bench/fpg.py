@@ -38,6 +38,7 @@ def bench() -> list[dict[str, Any]]:
     try:
         batches = [_pairs(seed) for seed in range(8)]
         rows = [_measure("S->M, unified", FPG(), batches), _measure("M->S, unified", FPG(order="M->S"), batches)]
+        rows.append(_measure("S->M, unified, Grad-CAM on 8 x 8 positions", FPG(positions=8), batches))
         worst = FPG(overlap=2.0, probability=1.0)
         return [*rows, _measure("S->M, all fakes due, magnitude in every step", worst, batches)]
     finally:

@@ -33,8 +33,8 @@ class FPG:
 
     attention: fed by the quality branch ("quality", the code) or by the averaged channels ("squeeze", as in
     Squeeze-and-Excitation). quality_width, attention_width, dropout: of the detector. order: Table 1's, one refinement
-    alone, or "none", the baseline. perturbation, overlap (t), eps, probability: see `Refinement`. similarity, quality:
-    the weights of the loss' two other terms.
+    alone, or "none", the baseline. perturbation, overlap (t), eps, probability, positions: see `Refinement`.
+    similarity, quality: the weights of the loss' two other terms.
     """
 
     attention: Attention = "quality"
@@ -46,6 +46,7 @@ class FPG:
     overlap: float = 0.2
     eps: float = 0.01
     probability: float = 0.5
+    positions: int = 1
     similarity: float = 0.075
     quality: float = 1.0
 
@@ -53,10 +54,20 @@ class FPG:
         """The hook that refines a batch before a step; None for the baseline."""
         if self.order == "none":
             return None
-        return Refinement(self.order, self.perturbation, self.overlap, self.eps, self.probability)
+        return Refinement(self.order, self.perturbation, self.overlap, self.eps, self.probability, self.positions)
 
     def loss(self, target: QualityTarget) -> "FPGLoss":
         return FPGLoss(target, self.similarity, self.quality)
+
+
+# the variants behind the runs of papers/fpg/README.md (fpg-third is fpg-full, stopped early)
+VARIANTS: Mapping[str, FPG] = {
+    "fpg-full": FPG(),
+    "fpg-ms": FPG(order="M->S"),
+    "fpg-discrete": FPG(perturbation="discrete"),
+    "fpg-random-sign": FPG(perturbation="random"),
+    "fpg-baseline": FPG(order="none"),
+}
 
 
 def build(variant: FPG, spec: Backbone, seed: int) -> "FPGDetector":

@@ -19,6 +19,7 @@ refined fakes, which do not exist before.
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -40,7 +41,8 @@ class Refinement:
 
     order: Table 1's, or one refinement alone. perturbation: one sign a sample by majority ("unified"), Eq. 1's sign a
     pixel ("discrete"), or a random sign a sample (a control, SPEC §7). overlap: t. eps, probability: of Mg, whether it
-    is applied being one draw a batch.
+    is applied being one draw a batch. positions: Grad-CAM's layer is the deepest stage whose map has at least so many a
+    side; 1 is the last one, as in the code. A small network on small faces ends in 2 x 2 positions, which is no region.
     """
 
     order: Order = "S->M"
@@ -48,6 +50,7 @@ class Refinement:
     overlap: float = 0.2
     eps: float = 0.01
     probability: float = 0.5
+    positions: int = 1
 
     def __post_init__(self) -> None:
         if self.order not in ORDERS or self.perturbation not in PERTURBATIONS:
@@ -87,7 +90,7 @@ class Refinement:
         seen = None
         for part in self.order.split("->"):
             if part == "S":
-                seen = look(network, fakes.image, pixels=shared)
+                seen = look(network, fakes.image, shared, self.positions)
                 fakes = self.shape(seen, fakes, draws)
             elif magnitude:
                 fakes = perturbed(fakes, self._signs(network, fakes, seen, draws), self.eps)
@@ -173,7 +176,7 @@ class Seen(NamedTuple):
 
     image: Tensor  # (b, 3, S, S), a leaf
     logits: Tensor  # (b, 2)
-    maps: Tensor  # as the network lays them out
+    maps: Tensor  # of Grad-CAM's layer, as the network lays them out
     as_map: Callable[[Tensor], Tensor]  # to (b, C, h, w)
 
     def slopes(self) -> Tensor:
@@ -183,16 +186,34 @@ class Seen(NamedTuple):
         return torch.autograd.grad(loss, self.image)[0]
 
 
-def look(network: nn.Module, images: Tensor, pixels: bool) -> Seen:
+def look(network: nn.Module, images: Tensor, pixels: bool, positions: int = 1) -> Seen:
     """Run the network on (b, 3, S, S); `pixels`: the graph reaches down to them, and outlives Grad-CAM."""
     leaf = images.detach().requires_grad_(pixels)
-    with torch.enable_grad():
+    as_map = partial(feature_map, network)
+    with torch.enable_grad(), _stage_maps(network if positions > 1 else None) as stages:
         output = network(leaf)
-    return Seen(leaf, output.logits, output.maps, lambda maps: feature_map(network, maps))
+    deep_first = (output.maps, *reversed(stages))
+    maps = next((maps for maps in deep_first if min(as_map(maps).shape[2:]) >= positions), output.maps)
+    return Seen(leaf, output.logits, maps, as_map)
+
+
+@contextmanager
+def _stage_maps(network: nn.Module | None) -> Iterator[list[Tensor]]:
+    """What leaves the stages of the network's backbone, shallow first, in the forward pass inside; None: nothing."""
+    backbone: Any = getattr(network, "backbone", network)
+    names = [] if backbone is None else [info["module"] for info in backbone.feature_info]
+    maps: list[Tensor] = []
+    hook = lambda _, __, output: maps.append(output)  # noqa: E731
+    handles = [backbone.get_submodule(name).register_forward_hook(hook) for name in names]
+    try:
+        yield maps
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def grad_cam(seen: Seen) -> Tensor:
-    """Grad-CAM for "fake" at the last features (Selvaraju et al., ICCV 2017): (b, h, w), not negative, not rescaled."""
+    """Grad-CAM for "fake" at the layer seen (Selvaraju et al., ICCV 2017): (b, h, w), not negative, not rescaled."""
     (slopes,) = torch.autograd.grad(seen.logits[:, FAKE].sum(), seen.maps, retain_graph=seen.image.requires_grad)
     maps, slopes = seen.as_map(seen.maps.detach()).float(), seen.as_map(slopes).float()  # (b, C, h, w)
     return (slopes.mean((2, 3), keepdim=True) * maps).sum(1).clamp_min(0)

@@ -15,7 +15,7 @@ from torch.nn import functional
 from dfrepro.errors import WorkbookError
 from dfrepro.forge import masks
 from dfrepro.forge.sbi import SelfBlend
-from dfrepro.methods.fpg import FPG, build
+from dfrepro.methods.fpg import FPG, VARIANTS, build
 from dfrepro.methods.fpg_fakes import Draws, Fakes, Kernels, estimated_source, pair_up, soften
 from dfrepro.methods.fpg_quality import LaplacianQuality
 from dfrepro.methods.fpg_refine import (
@@ -236,8 +236,9 @@ def test_random_signs_ask_nothing_of_the_network(batch):
 # --- shape --------------------------------------------------------------------------------------------------------
 
 
-def test_grad_cam_equals_the_librarys_on_the_same_layer(detector):
-    spec = Backbone("convnext_atto", 64, {**CONVNEXT.kwargs, "output_stride": 16})
+@pytest.mark.parametrize(("positions", "stage", "side"), [(1, 3, 4), (4, 3, 4), (5, 1, 8), (99, 3, 4)])
+def test_grad_cam_equals_the_librarys_on_the_same_layer(positions, stage, side):
+    spec = Backbone("convnext_atto", 64, {**CONVNEXT.kwargs, "output_stride": 16})  # stages of 16, 8, 4, 4 positions
     detector = build(FPG(quality_width=16, attention_width=8), spec, seed=3).eval()
     images = 255 * torch.rand(4, 3, 64, 64, generator=draw(4))
 
@@ -249,16 +250,17 @@ def test_grad_cam_equals_the_librarys_on_the_same_layer(detector):
         def forward(self, x):
             return self.detector(x).logits
 
-    with GradCAM(model=Logits(), target_layers=[detector.backbone.stages]) as library:
+    with GradCAM(model=Logits(), target_layers=[detector.backbone.stages[stage]]) as library:
         theirs = library(images, [ClassifierOutputTarget(1)] * 4)  # (4, 64, 64), each within [0, 1]
-    ours = grad_cam(look(detector, images, pixels=False))
-    assert ours.shape == (4, 4, 4)
+    ours = grad_cam(look(detector, images, pixels=False, positions=positions))
+    assert ours.shape == (4, side, side)
     assert (ours.amax((1, 2)) > 0).sum() >= 2
     for a, b in zip(ours, theirs):
         a = (a - a.min()) / (1e-7 + (a - a.min()).max())  # what the library does to its map, twice
         a = functional.interpolate(a[None, None], (64, 64), mode="bilinear")[0, 0]
         a = (a - a.min()) / (1e-7 + (a - a.min()).max())
         assert np.abs(a.numpy() - b).max() < 1e-3
+    assert not any(module._forward_hooks for module in detector.modules())
 
 
 def test_grad_cam_is_the_same_whether_or_not_the_graph_reaches_the_pixels(detector, batch):
@@ -501,8 +503,20 @@ def test_a_setting_that_makes_no_sense_is_refused(wrong):
         FPG(**wrong).refinement()
 
 
-def test_the_baseline_refines_nothing():
-    assert FPG(order="none").refinement() is None
+def test_the_variants_of_the_tables_differ_as_their_names_say():
+    refinements = {name: variant.refinement() for name, variant in VARIANTS.items()}
+    assert refinements["fpg-baseline"] is None
+    full = refinements["fpg-full"]
+    assert (full.order, full.perturbation, full.overlap, full.eps, full.probability) == (
+        "S->M",
+        "unified",
+        0.2,
+        0.01,
+        0.5,
+    )
+    assert refinements["fpg-ms"] == replace(full, order="M->S")
+    assert refinements["fpg-discrete"] == replace(full, perturbation="discrete")
+    assert refinements["fpg-random-sign"] == replace(full, perturbation="random")
 
 
 def test_a_source_worked_out_of_the_fake_blends_to_the_same_fake():
@@ -543,8 +557,16 @@ def test_self_blended_pairs_are_refined_with_their_source_and_nearly_so_without(
 # --- in a training ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_both_evaluations_of_a_sam_step_read_the_same_refined_batch(detector, batch, precision):
+@pytest.mark.parametrize(
+    ("rule", "precision"),
+    [
+        (StepRule(beta=1.0, r_prime=0.05), "32-true"),
+        (StepRule(beta=1.0, r_prime=0.05), "bf16-mixed"),
+        (StepRule(alpha=1.0, sites=("backbone.stages.0",)), "32-true"),
+    ],
+    ids=["sam", "sam in bfloat16", "pim"],
+)
+def test_both_evaluations_of_a_step_read_the_same_refined_batch(detector, batch, rule, precision):
     fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
     model, optimizer = fabric.setup(detector, torch.optim.SGD(detector.parameters(), lr=0.1))
     model.train()
@@ -558,7 +580,7 @@ def test_both_evaluations_of_a_sam_step_read_the_same_refined_batch(detector, ba
         return loss_fn(network, given)
 
     before = [parameter.detach().clone() for parameter in detector.parameters()]
-    with Step(StepRule(beta=1.0, r_prime=0.05), fabric, model) as step:
+    with Step(rule, fabric, model) as step:
         stats = step(watched, [refined])
         optimizer.step()
     assert len(read) == 2
