@@ -97,7 +97,10 @@ def _nose(g: Geometry) -> np.ndarray:
 
 
 def _mouth(g: Geometry, state: State) -> np.ndarray:
-    outer_p, inner_p = np.array([-1, -0.62, -0.27, 0, 0.27, 0.62, 1, 0.62, 0.27, 0, -0.27, -0.62]), np.array([-0.85, -0.3, 0, 0.3, 0.85, 0.3, 0, -0.3])
+    outer_p, inner_p = (
+        np.array([-1, -0.62, -0.27, 0, 0.27, 0.62, 1, 0.62, 0.27, 0, -0.27, -0.62]),
+        np.array([-0.85, -0.3, 0, 0.3, 0.85, 0.3, 0, -0.3]),
+    )
     top, upper, lower, bottom = (np.asarray(line) for line in lips(g, state, outer_p))
     outer = np.where(np.arange(12) < 7, top, bottom)
     _, upper, lower, _ = lips(g, state, inner_p)

@@ -38,7 +38,9 @@ class Camera:
     def draw(cls, rng: np.random.Generator, model: CameraModel) -> "Camera":
         warmth = rng.normal(0, model.warmth)
         gain = rng.uniform(*model.contrast) * np.array([1 + warmth, 1.0, 1 - warmth])
-        return cls(rng.uniform(*model.blur), rng.uniform(*model.noise), rng.uniform(*model.gamma), gain.astype(np.float32))
+        return cls(
+            rng.uniform(*model.blur), rng.uniform(*model.noise), rng.uniform(*model.gamma), gain.astype(np.float32)
+        )
 
     def film(self, rng: np.random.Generator, pictures: list[Array]) -> list[Array]:
         """(S, S, 3) display values -> (S, S, 3) uint8 RGB."""

@@ -97,6 +97,7 @@ def linear_auc(features: Array, labels: Array, groups: Array, *, folds: int = 5)
     from sklearn.preprocessing import StandardScaler
 
     scores = []
+    folds = min(folds, len(np.unique(groups)))
     for fit, held_out in GroupKFold(folds).split(features, labels, groups):
         model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, class_weight="balanced", max_iter=2000))
         model.fit(features[fit], labels[fit])

@@ -34,7 +34,9 @@ class Decoder:
         cx, cy, side = box
         zoom = 4 * self.cells / side
         matrix = np.float32([[zoom, 0, 2 * self.cells - 0.5 - zoom * cx], [0, zoom, 2 * self.cells - 0.5 - zoom * cy]])
-        crop = cv2.warpAffine(frame, matrix, (4 * self.cells,) * 2, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        crop = cv2.warpAffine(
+            frame, matrix, (4 * self.cells,) * 2, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
         low = cv2.resize(crop, (self.cells,) * 2, interpolation=cv2.INTER_AREA)
         decoded = self._up(low, strength)
         size = frame.shape[1::-1]

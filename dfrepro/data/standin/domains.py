@@ -28,10 +28,10 @@ class Domain:
 
 FFPP = Domain(
     recipes=(
-        Recipe("Deepfakes", "swap", "inner", 9, Decoder(22, "transposed", uneven=0.035, skip=0.35), mismatch=0.03, shake=0.3),
-        Recipe("Face2Face", "reenact", "hull", 3, polish=1.6, grain=0.05, nearest=True, mismatch=0.01),
-        Recipe("FaceSwap", "paste", "hull", 0, match=0.75, mismatch=0.04, shake=0.5),
-        Recipe("NeuralTextures", "mouth", "mouth", 4, Decoder(26, "transposed", uneven=0.04, skip=1.3, tilt=True)),
+        Recipe("Deepfakes", "swap", "inner", 9, Decoder(22, uneven=0.06, skip=0.35), mismatch=0.03, shake=0.3),
+        Recipe("Face2Face", "reenact", "hull", 3, polish=1.2, grain=0.14, nearest=True, mismatch=0.02),
+        Recipe("FaceSwap", "paste", "hull", 0, Decoder(26, "lanczos", skip=2.0), match=0.8, mismatch=0.08, shake=0.5),
+        Recipe("NeuralTextures", "mouth", "lower", 3, Decoder(15, uneven=0.4, skip=1.3, tilt=True)),
     ),
 )
 DFD = Domain(

@@ -21,7 +21,9 @@ def blend(patch: Array, colour: Array, cover: Array) -> None:
     patch += (colour - patch) * cover[..., None]
 
 
-def draw_eye(patch: Array, person: Identity, state: State, side: int, x: Array, y: Array, light: Array, soft: float) -> None:
+def draw_eye(
+    patch: Array, person: Identity, state: State, side: int, x: Array, y: Array, light: Array, soft: float
+) -> None:
     """Paint one eye; `side` is -1 for the left of the picture, +1 for the right."""
     g = person.geometry
     p = (side * x - g.eye_x) / g.eye_width
@@ -31,7 +33,9 @@ def draw_eye(patch: Array, person: Identity, state: State, side: int, x: Array, 
     open_ = smoothstep(-soft, soft, q - upper) * smoothstep(-soft, soft, lower - q) * inside
     ball = SCLERA * light * (0.45 + 0.55 * smoothstep(-0.01, 0.055, q - upper))[..., None]
     _iris(ball, person, state, x - side * g.eye_x, q, light, soft)
-    crease = np.exp(-(((q - upper + 0.26 * g.eye_width * (1 - 0.5 * state.blink)) / 0.012) ** 2)) * smoothstep(1.25, 0.9, np.abs(p))
+    crease = np.exp(-(((q - upper + 0.26 * g.eye_width * (1 - 0.5 * state.blink)) / 0.012) ** 2)) * smoothstep(
+        1.25, 0.9, np.abs(p)
+    )
     patch *= 1 - 0.45 * crease[..., None]
     blend(patch, ball, open_)
     lash = np.exp(-((np.minimum(q - upper, 0) / 0.020) ** 2)) * np.exp(-((np.maximum(q - upper, 0) / 0.010) ** 2))
@@ -68,7 +72,9 @@ def draw_mouth(patch: Array, person: Identity, state: State, x: Array, y: Array,
     tone = tone * (1 + 0.05 * np.sin(95 * x + 9 * np.sin(14 * x)))
     colour = person.skin.astype(np.float32) * np.float32([0.95, 0.52, 0.55])
     blend(patch, colour * tone[..., None] * light, 0.85 * flesh)
-    line = np.exp(-(((q - 0.5 * (upper + lower)) / (0.010 + 0.5 * state.gap * 0)) ** 2)) * smoothstep(1.06, 0.9, np.abs(p))
+    line = np.exp(-(((q - 0.5 * (upper + lower)) / (0.010 + 0.5 * state.gap * 0)) ** 2)) * smoothstep(
+        1.06, 0.9, np.abs(p)
+    )
     patch *= 1 - 0.75 * line[..., None] * (state.gap < 0.03)
     hole = smoothstep(-soft, soft, q - upper) * smoothstep(-soft, soft, lower - q) * inside
     depth = THROAT * light * (0.7 + 0.3 * inside)[..., None]

@@ -65,7 +65,9 @@ def perform(rng: np.random.Generator, actor: Actor, frames: int, size: int, ligh
     return Take(actor, scene, motion, behind, pictures, [landmarks(actor, state) for state in motion])
 
 
-def forge(rng: np.random.Generator, recipe: Recipe, target: Take, source: Take) -> tuple[list[Array], list[Array], list[Array]]:
+def forge(
+    rng: np.random.Generator, recipe: Recipe, target: Take, source: Take
+) -> tuple[list[Array], list[Array], list[Array]]:
     """Return frames (S, S, 3), alphas (S, S) and true landmarks (81, 2) of the forged video, one a frame of `target`."""
     count, size = len(target.frames), target.scene.size
     faces, points = _faces(rng, recipe, target, source)
@@ -120,7 +122,7 @@ def _retouched(rng: np.random.Generator, actor: Actor, recipe: Recipe) -> Actor:
     if recipe.polish:
         albedo = cv2.GaussianBlur(albedo, (0, 0), recipe.polish)
     if recipe.grain:
-        albedo = albedo * (1 + recipe.grain * fractal(rng, albedo.shape[:2], cells=(70, 70), octaves=1))[..., None]
+        albedo = albedo * (1 + recipe.grain * fractal(rng, albedo.shape[:2], cells=(44, 44), octaves=1))[..., None]
     return replace(actor, atlas=replace(actor.atlas, albedo=np.maximum(albedo, 0.003).astype(np.float32)))
 
 

@@ -39,7 +39,9 @@ def _claim(out: Path, order: dict) -> bool:
     for name in ("complete.json", ".order.json"):
         if (out / name).exists():
             if read_json(out / name) != order:
-                raise WorkbookError("this folder holds another stand-in", where=out / name, remedy="delete it, or choose another folder")
+                raise WorkbookError(
+                    "this folder holds another stand-in", where=out / name, remedy="delete it, or choose another folder"
+                )
             if name == "complete.json":
                 return True
     write_json(out / ".order.json", order)
@@ -66,7 +68,9 @@ _KEYS = ["dataset", "manipulation", "video", "pipeline", "identities"]
 def _list_celebdf(out: Path, videos: pd.DataFrame) -> None:
     lines = []
     for row in videos.itertuples():
-        folder = row.manipulation if row.pipeline != "original" else "Celeb-real" if "_" in row.video else "YouTube-real"
+        folder = (
+            row.manipulation if row.pipeline != "original" else "Celeb-real" if "_" in row.video else "YouTube-real"
+        )
         lines.append(f"{int(row.pipeline == 'original')} {folder}/{row.video}.mp4")  # 1 = real
     with atomic_file(out / "Celeb-DF-v2" / "List_of_testing_videos.txt") as partial:
         partial.write_text("\n".join(lines) + "\n")

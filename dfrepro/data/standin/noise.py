@@ -6,7 +6,9 @@ import numpy as np
 Array = np.ndarray
 
 
-def fractal(rng: np.random.Generator, shape: tuple[int, int], *, cells: tuple[int, int], octaves: int, gain: float = 0.6):
+def fractal(
+    rng: np.random.Generator, shape: tuple[int, int], *, cells: tuple[int, int], octaves: int, gain: float = 0.6
+):
     """Sum of `octaves` of cubic value noise, (H, W) float32 with mean 0 and standard deviation 1.
 
     `cells` is the number of cells of the coarsest octave along (y, x); unequal numbers give stretched noise.

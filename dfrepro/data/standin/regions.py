@@ -10,7 +10,7 @@ GRID = 8  # pixels between the points where a landmark warp is solved
 
 
 def outline(region: str, points: Array) -> Array:
-    """The polygon of a region ("hull", "inner", "face", "mouth", "box") from 81 landmarks, (N, 2) pixels."""
+    """The polygon of a region ("hull", "inner", "face", "mouth", "lower", "box") from 81 landmarks, (N, 2) pixels."""
     if region == "hull":
         shape = points[:68]
     elif region == "face":
@@ -20,6 +20,8 @@ def outline(region: str, points: Array) -> Array:
         shape = np.concatenate([centre + 0.80 * (points[JAW] - centre), centre + 1.12 * (points[BROWS] - centre)])
     elif region == "mouth":
         shape = np.concatenate([points[[3, 5, 6, 7, 8, 9, 10, 11, 13]] * 0.85 + 0.15 * points[57], points[[31, 35]]])
+    elif region == "lower":
+        shape = np.concatenate([points[3:14] * 0.92 + 0.08 * points[57], points[[28, 31, 35]]])
     elif region == "box":
         low, high = points[[36, 45, 48, 54, 57]].min(0) - 6, points[[36, 45, 48, 54, 57]].max(0) + 6
         shape = np.array([low, [high[0], low[1]], high, [low[0], high[1]]])

@@ -115,8 +115,15 @@ def falling_light(actor: Actor, state: State, light: Light) -> tuple[Array, Arra
     half = light.towards + [0, 0, 1]
     half = (turn.T @ (half / np.linalg.norm(half))).astype(np.float32)
     facing = (normals @ key)[..., None]
-    diffuse = light.key * np.maximum((facing + WRAP) / (1 + WRAP), 0) + light.sky * (0.75 + 0.25 * normals @ up)[..., None]
-    shine = cv2.pow(np.maximum(normals @ half, 0), light.hardness) * actor.atlas.gloss * actor.person.shine * light.key.mean()
+    diffuse = (
+        light.key * np.maximum((facing + WRAP) / (1 + WRAP), 0) + light.sky * (0.75 + 0.25 * normals @ up)[..., None]
+    )
+    shine = (
+        cv2.pow(np.maximum(normals @ half, 0), light.hardness)
+        * actor.atlas.gloss
+        * actor.person.shine
+        * light.key.mean()
+    )
     return diffuse.astype(np.float32), shine
 
 
@@ -149,7 +156,9 @@ def _lit_texture(atlas: Atlas, diffuse: Array, shine: Array) -> Array:
     return lit
 
 
-def _features(rgba: Array, actor: Actor, state: State, coarse: tuple[Array, Array], diffuse: Array, zoom: int, soft: float):
+def _features(
+    rgba: Array, actor: Actor, state: State, coarse: tuple[Array, Array], diffuse: Array, zoom: int, soft: float
+):
     g, person = actor.person.geometry, actor.person
     boxes = [(side * g.eye_x, g.eye_y, 0.22, 0.14, side) for side in (-1, 1)] + [(0, g.mouth_y + 0.03, 0.36, 0.24, 0)]
     for cx, cy, half_width, half_height, side in boxes:

@@ -96,10 +96,12 @@ def _shape(rng: np.random.Generator, wall: Array, x: Array, y: Array) -> Array:
     return wall + (colour - wall) * (cover * rng.uniform(0.3, 1))[..., None]
 
 
-def _body(rng: np.random.Generator, actor: Actor, first: State, home: tuple[float, float], side: int, light: Light) -> Array:
+def _body(
+    rng: np.random.Generator, actor: Actor, first: State, home: tuple[float, float], side: int, light: Light
+) -> Array:
     """Neck, shoulders and clothes around `home`, (side, side, 4) premultiplied."""
     g = actor.person.geometry
-    axis = (np.arange(side, dtype=np.float32) - MARGIN)
+    axis = np.arange(side, dtype=np.float32) - MARGIN
     x, y = np.meshgrid((axis - home[0]) / first.scale, (axis - home[1]) / first.scale)
     ax, soft = np.abs(x), 1 / first.scale
     neck = smoothstep(soft, -soft, ax - (0.44 + 0.10 * smoothstep(1.0, 1.5, y))) * (y > 0.5)

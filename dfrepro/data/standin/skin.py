@@ -122,7 +122,9 @@ def _beard(person: Identity, rng: np.random.Generator, skin: Array, x: Array, y:
         return skin
     g = person.geometry
     bare = bump(np.abs(x), y, 0.30, 0.30, 0.26, 0.26) + 0.9 * bump(x, y, 0, g.mouth_y, 0.20, 0.05)
-    zone = smoothstep(g.nose_y + 0.02, g.nose_y + 0.2, y + 0.5 * np.maximum(np.abs(x) - 0.42, 0)) * (1 - np.clip(bare, 0, 1))
+    zone = smoothstep(g.nose_y + 0.02, g.nose_y + 0.2, y + 0.5 * np.maximum(np.abs(x) - 0.42, 0)) * (
+        1 - np.clip(bare, 0, 1)
+    )
     stubble = np.clip(0.62 + 0.4 * fractal(rng, x.shape, cells=(120, 180), octaves=1), 0, 1)
     cover = (person.beard * 0.9 * zone * stubble)[..., None]
     return skin * (1 - cover) + np.minimum(person.hair * 1.2, 0.3) * cover
@@ -134,7 +136,12 @@ def _brows(person: Identity, rng: np.random.Generator, skin: Array, x: Array, y:
     off = (y - brow_line(g, p)) / (g.brow_thick * np.clip(1.1 - 0.35 * p, 0.3, 1.3))
     lean = 0.35 * off
     inside = smoothstep(1.15, 0.55, np.abs(off)) * smoothstep(1.12, 0.85, np.abs(p + lean * 0.15))
-    strands = cv2.warpAffine(fractal(rng, x.shape, cells=(45, 150), octaves=2), np.float32([[1, -0.6, 90], [0, 1, 0]]), x.shape[::-1], borderMode=cv2.BORDER_REFLECT)
+    strands = cv2.warpAffine(
+        fractal(rng, x.shape, cells=(45, 150), octaves=2),
+        np.float32([[1, -0.6, 90], [0, 1, 0]]),
+        x.shape[::-1],
+        borderMode=cv2.BORDER_REFLECT,
+    )
     cover = (inside * np.clip(0.86 + 0.2 * strands, 0.5, 1))[..., None]
     return skin * (1 - cover) + np.minimum(person.hair * 0.9, 0.12) * cover
 
@@ -156,7 +163,9 @@ def _strands(person: Identity, rng: np.random.Generator, across: Array, along: A
     return cv2.remap(lock, u.astype(np.float32), v.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
 
 
-def _hair(person: Identity, rng: np.random.Generator, albedo: Array, x: Array, y: Array, radius: Array) -> tuple[Array, Array]:
+def _hair(
+    person: Identity, rng: np.random.Generator, albedo: Array, x: Array, y: Array, radius: Array
+) -> tuple[Array, Array]:
     """Lay the front hair over the skin. Strands sweep from the parting along the skull."""
     g = person.geometry
     volume = {"short": 1.09, "medium": 1.15, "long": 1.16, "receding": 1.04}[person.hair_style]

@@ -35,7 +35,9 @@ class StandinSpec:
             if value < 0 or value % step:
                 raise WorkbookError(f"{field.name} is {value}; must be a multiple of {step}", where="stand-in spec")
         if self.size < 160:
-            raise WorkbookError(f"size is {self.size}; faces under 160 px frames escape the detector", where="stand-in spec")
+            raise WorkbookError(
+                f"size is {self.size}; faces under 160 px frames escape the detector", where="stand-in spec"
+            )
 
 
 LAPTOP = StandinSpec()
