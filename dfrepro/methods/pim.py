@@ -160,15 +160,45 @@ class SiteHooks:
 # --- what: Eq. 6 to 9 ---------------------------------------------------------------------------------------------
 
 
-def inject(site: Site, h: Tensor, delta: Tensor, mu: Tensor, sigma: Tensor) -> Tensor:
-    """Eq. 6 and 7, n (σ + Δσ) + (μ + Δμ), folded into h a + b: the identity, to the bit, at Δ = 0.
+class Injection(torch.autograd.Function):
+    """Eq. 6 and 7, n (σ + Δσ) + (μ + Δμ), as h a + b with a = (σ + Δσ) / σ and b = μ + Δμ − μ a.
 
-    `delta` (2, C): Δμ and Δσ. σ + Δσ is kept from going below zero, which would turn the texture's sign (SPEC P1, d2).
+    Differentiable in h, where μ and σ are functions of h, and in Δ; the gradients are written out because what autograd
+    makes of the same lines reads and writes the map three times as often. Once differentiable.
+    σ + Δσ is kept from going below zero, which would turn the texture's sign (SPEC P1, d2).
+    `mu`, `sigma`, `delta_mu`, `delta_sigma` broadcast to h (B, C, H, W); `axes` are those of the positions.
     """
+
+    @staticmethod
+    def forward(
+        ctx: Any, h: Tensor, delta_mu: Tensor, delta_sigma: Tensor, mu: Tensor, sigma: Tensor, axes: tuple[int, ...]
+    ) -> Tensor:
+        a = (sigma + delta_sigma).clamp_min(0) / sigma  # (B, C, 1, 1)
+        b = (mu + delta_mu) - mu * a  # (B, C, 1, 1)
+        ctx.save_for_backward(h, mu, sigma, delta_sigma, a)
+        ctx.axes = axes
+        return h.mul(a).add_(b)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        h, mu, sigma, delta_sigma, a = ctx.saved_tensors
+        of_mu = g.sum(ctx.axes, keepdim=True)  # Σ g, (B, C, 1, 1)
+        of_sigma = ((g * h).sum(ctx.axes, keepdim=True) - mu * of_mu) / sigma  # Σ g n, (B, C, 1, 1)
+        of_sigma = of_sigma * (sigma + delta_sigma > 0)  # where it is clamped, σ has no say
+        if ctx.needs_input_grad[1]:  # the pass at Δ = 0: a is 1, and the map's gradient passes
+            return g, of_mu.sum_to_size(delta_sigma.shape), of_sigma.sum_to_size(delta_sigma.shape), None, None, None
+        share = (1 - a) / (h.numel() // of_mu.numel())  # ∂b/∂μ and −∂a/∂ln σ, a position
+        slope = share * of_sigma / sigma
+        return g.mul(a).add_(h * slope).add_(share * of_mu - mu * slope), None, None, None, None, None
+
+
+def inject(site: Site, h: Tensor, delta: Tensor) -> Tensor:
+    """PIM(h), Eq. 7, for `delta` (2, C): Δμ and Δσ, either constants or zeros that take a gradient."""
+    with torch.no_grad():
+        mu, sigma = site.statistics(h)
     delta_mu, delta_sigma = (part.view(site.channels(h)) for part in delta)
-    a = (sigma + delta_sigma).clamp_min(0) / sigma  # (B, C, 1, 1)
-    b = (mu + delta_mu) - mu * a  # (B, C, 1, 1)
-    return torch.addcmul(b, h, a)
+    return Injection.apply(h, delta_mu, delta_sigma, mu, sigma, site.axes(h))  # type: ignore[no-any-return]
 
 
 def step_along(gammas: Sequence[Tensor], r: float, per_site: bool = False) -> list[Tensor]:
@@ -244,15 +274,14 @@ class PIM:
     def _transform(self, i: int, site: Site, h: Tensor) -> Tensor | None:
         if not self._mode:
             return None
-        mu, sigma = site.statistics(h)
         if self._mode == "record":
-            self._record(i, h, sigma)
+            self._record(i, site, h.detach())
         delta = self._deltas[i]
         assert delta is not None
-        return inject(site, h, delta, mu, sigma)
+        return inject(site, h, delta)
 
-    def _record(self, i: int, h: Tensor, sigma: Tensor) -> None:
-        each = sigma.detach().reshape(len(h), -1)  # (B, C)
+    def _record(self, i: int, site: Site, h: Tensor) -> None:
+        each = site.statistics(h)[1].reshape(len(h), -1)  # σ, (B, C)
         if self._deltas[i] is None:
             self._deltas[i] = torch.zeros(2, each.shape[1], dtype=h.dtype, device=h.device, requires_grad=True)
         self._sigmas[i] = torch.stack([each.mean(0), each.amin(0)])

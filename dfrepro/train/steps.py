@@ -93,6 +93,7 @@ class Step:
         self.trunk = Trunk(network, sites_of(network, rule.sites)) if rule.alpha and reuse else None
         self.pim = PIM(network, rule.sites) if rule.alpha else None
         self._moving: list[nn.Parameter] = []  # those that have a gradient
+        self._there: list[Tensor] = []  # where SAM takes them
 
     def __enter__(self) -> "Step":
         return self
@@ -120,13 +121,13 @@ class Step:
             gammas = self._joint(self.pim.gammas())
             deltas = rule.deltas(gammas, index)
             stats |= self._describe(gammas, deltas)
-        ascent = self._ascent() if rule.beta else []
+        climbed = self._climbed() if rule.beta else []
         self._weigh(rule.plain)
         if self.pim is not None:
             with self.pim.shifted(deltas), self._trunk_kept():
                 self._again(loss_fn, batches, draws, rule.alpha, last=not rule.beta)
         if rule.beta:
-            with self._moved(ascent):
+            with self._at(climbed):
                 self._again(loss_fn, batches, draws, rule.beta, last=True)
         return stats
 
@@ -192,10 +193,16 @@ class Step:
         return [part.view_as(gamma) for part, gamma in zip(parts, gammas)]
 
     @torch.no_grad()
-    def _ascent(self) -> list[Tensor]:
-        """SAM's move r′ g1 / ‖g1‖, one tensor a parameter that has a gradient."""
+    def _climbed(self) -> list[Tensor]:
+        """θ + r′ g1 / ‖g1‖, one tensor a parameter that has a gradient; memory that is kept from step to step."""
         grads = self._gradients()
-        return torch._foreach_mul(grads, self.rule.r_prime / (norm_of(grads) + TINY_NORM))
+        scale = self.rule.r_prime / (norm_of(grads) + TINY_NORM)
+        if [p.shape for p in self._moving] != [there.shape for there in self._there]:
+            self._there = [torch.empty_like(parameter) for parameter in self._moving]
+        torch._foreach_copy_(self._there, grads)
+        torch._foreach_mul_(self._there, scale)
+        torch._foreach_add_(self._there, [parameter.data for parameter in self._moving])
+        return self._there
 
     @torch.no_grad()
     def _weigh(self, weight: float) -> None:
@@ -209,11 +216,11 @@ class Step:
             torch._foreach_mul_(grads, weight)
 
     @contextmanager
-    def _moved(self, ascent: list[Tensor]) -> Iterator[None]:
-        """θ + ascent inside; after it the very tensors of before."""
+    def _at(self, there: list[Tensor]) -> Iterator[None]:
+        """The weights are `there` inside; after it, the very tensors of before."""
         here = [parameter.data for parameter in self._moving]
-        for parameter, there in zip(self._moving, torch._foreach_add(here, ascent)):
-            parameter.data = there
+        for parameter, elsewhere in zip(self._moving, there):
+            parameter.data = elsewhere
         try:
             yield
         finally:

@@ -124,14 +124,25 @@ def test_a_shift_reaches_the_output_and_removal_leaves_no_trace(name):
 def test_the_folded_form_is_equation_7():
     h, delta = normal(3, 5, 4, 6), 0.1 * normal(2, 5, seed=1)
     site = site_at(h)
-    torch.testing.assert_close(inject(site, h, delta, *site.statistics(h)), literal(h, *delta), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(inject(site, h, delta), literal(h, *delta), rtol=1e-12, atol=1e-12)
 
 
 def test_the_gradient_with_respect_to_the_features_is_that_of_equation_7():
     h, delta, up = normal(2, 3, 4, 4).requires_grad_(), 0.1 * normal(2, 3, seed=1), normal(2, 3, 4, 4, seed=2)
     site = site_at(h)
-    (ours,) = torch.autograd.grad(inject(site, h, delta, *site.statistics(h)), h, up)
+    (ours,) = torch.autograd.grad(inject(site, h, delta), h, up)
     (reference,) = torch.autograd.grad(literal(h, *delta), h, up)
+    torch.testing.assert_close(ours, reference, rtol=1e-10, atol=1e-12)
+
+
+def test_the_gradient_where_the_deviation_is_clamped_is_that_of_a_constant():
+    h, up = normal(2, 3, 4, 4).requires_grad_(), normal(2, 3, 4, 4, seed=2)
+    delta = torch.tensor([[0.1, 0.2, 0.3], [-9.0, 0.1, -9.0]]).double()
+    (ours,) = torch.autograd.grad(inject(site_at(h), h, delta), h, up)
+    mu = h.mean((2, 3), keepdim=True)
+    sigma = (h.var((2, 3), keepdim=True, correction=0) + EPS).sqrt()
+    clamped = (h - mu) / sigma * (sigma + delta[1].view(1, -1, 1, 1)).clamp_min(0) + mu + delta[0].view(1, -1, 1, 1)
+    (reference,) = torch.autograd.grad(clamped, h, up)
     torch.testing.assert_close(ours, reference, rtol=1e-10, atol=1e-12)
 
 
@@ -139,7 +150,7 @@ def test_a_shifted_feature_has_the_shifted_statistics():
     h = normal(3, 5, 32, 32)
     delta = torch.stack([torch.full((5,), 0.7), torch.full((5,), 0.25)]).double()
     site = site_at(h)
-    shifted = inject(site, h, delta, *site.statistics(h))
+    shifted = inject(site, h, delta)
     torch.testing.assert_close(shifted.mean((2, 3)), h.mean((2, 3)) + 0.7)
     deviations = [x.std((2, 3), correction=0) for x in (shifted, h)]
     torch.testing.assert_close(deviations[0], deviations[1] + 0.25, rtol=1e-5, atol=1e-5)  # EPS under the root
@@ -149,14 +160,14 @@ def test_a_deviation_never_turns_negative():
     h = normal(2, 3, 8, 8)
     site = site_at(h)
     delta = torch.stack([torch.zeros(3), torch.full((3,), -100.0)]).double()
-    shifted = inject(site, h, delta, *site.statistics(h))
+    shifted = inject(site, h, delta)
     torch.testing.assert_close(shifted, h.mean((2, 3), keepdim=True).expand_as(h))
 
 
 def test_a_dead_channel_stays_finite():
     h = torch.zeros(2, 3, 8, 8, requires_grad=True)
     site = site_at(h)
-    shifted = inject(site, h, torch.full((2, 3), 0.05), *site.statistics(h))
+    shifted = inject(site, h, torch.full((2, 3), 0.05))
     shifted.square().sum().backward()
     assert shifted.isfinite().all()
     assert h.grad.isfinite().all()
@@ -169,7 +180,7 @@ def test_channels_last_maps_and_tokens_are_shifted_like_maps():
         (h.permute(0, 2, 3, 1), lambda x: x.permute(0, 3, 1, 2), site_at(h, channels_last=True)),
         (h.flatten(2).transpose(1, 2), lambda x: x.transpose(1, 2).unflatten(2, (4, 6)), site_at(h)),
     ):
-        shifted = inject(site, layout, delta, *site.statistics(layout))
+        shifted = inject(site, layout, delta)
         torch.testing.assert_close(back(shifted), expected, rtol=1e-12, atol=1e-12)
 
 
