@@ -11,7 +11,7 @@ is in `papers/fpg/DEVIATIONS.md`. Training reads pairs of a real and the fake se
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from dfrepro.errors import WorkbookError
 from dfrepro.methods.fpg_fakes import pair_up, unit_mask
 from dfrepro.methods.fpg_quality import QualityTarget
 from dfrepro.methods.fpg_refine import Order, Perturbation, Refinement, feature_map
-from dfrepro.train.models import Backbone, Detector
+from dfrepro.train.models import Backbone, Detector, Output
 
 Attention = Literal["quality", "squeeze"]
 TINY = 1e-8  # under a norm or an area of zero
@@ -80,24 +80,10 @@ def build(variant: FPG, spec: Backbone, seed: int) -> "FPGDetector":
 # --- the detector (supplement, Section 1, Figure 1) ---------------------------------------------------------------
 
 
-class FPGOutput(NamedTuple):
-    """`dfrepro.train.models.Output` and a quality."""
-
-    logits: Tensor  # (B, 2): real, fake
-    features: Tensor  # (B, D), what the classifier reads: pooled, and weighted by the attention
-    maps: Tensor  # (B, C, h, w), or (B, h, w, C) where the network says so: F0, the last features before pooling
-    quality: Tensor  # (B,), q̂
-
-    @property
-    def scores(self) -> Tensor:
-        """P(fake), (B,)."""
-        return self.logits.softmax(dim=1)[:, 1]
-
-
 class FPGDetector(Detector):
     """A staged timm network with a quality branch and a channel attention before its classifier.
 
-    `forward(images (B, 3, S, S))` takes uint8, or float in [0, 255], and returns an `FPGOutput`.
+    `forward(images (B, 3, S, S))` takes uint8, or float in [0, 255].
     """
 
     backbone: Any  # a timm network: its methods are beyond nn.Module
@@ -116,7 +102,16 @@ class FPGDetector(Detector):
         self.attention = ChannelAttention(ends[0], variant.attention_width, ends[1])
         self.dropout = nn.Dropout(variant.dropout)
 
-    def read(self, x: Tensor) -> FPGOutput:  # type: ignore[override]  # an Output and one more
+    def forward(self, images: Tensor, with_quality: bool = False) -> Any:
+        """An `Output`, or with_quality a pair of it and q̂ (B,). Its features are weighted ones, its maps F0."""
+        output, quality = self.judge(self.preprocess(images))
+        return (output, quality) if with_quality else output
+
+    def read(self, x: Tensor) -> Output:
+        return self.judge(x)[0]
+
+    def judge(self, x: Tensor) -> tuple[Output, Tensor]:
+        """Output and q̂ (B,) of an input that is preprocessed already."""
         maps = self.backbone.forward_features(x)
         f0 = feature_map(self, maps)  # (B, C, h, w)
         u, quality = self.branch(f0)
@@ -126,7 +121,7 @@ class FPGDetector(Detector):
             features = self.backbone.forward_head(maps * weights.view(shape), pre_logits=True)  # (B, D)
         else:
             features = self.backbone.forward_head(maps, pre_logits=True) * self.attention(u)
-        return FPGOutput(self.backbone.get_classifier()(self.dropout(features)), features, maps, quality)
+        return Output(self.backbone.get_classifier()(self.dropout(features)), features, maps), quality
 
 
 class QualityBranch(nn.Module):
@@ -170,13 +165,13 @@ class FPGLoss:
     quality: float = 1.0
 
     def __call__(self, model: nn.Module, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        output: FPGOutput = model(batch["image"])
+        output, quality = model(batch["image"], with_quality=True)
         pairs = pair_up(batch)
         maps = feature_map(getattr(model, "module", model), output.maps)
         parts = {
             "cross_entropy": functional.cross_entropy(output.logits, batch["label"]),
             "similarity": similarity(maps[pairs.real], maps[pairs.fake], unit_mask(batch)[pairs.fake]),
-            "quality": functional.mse_loss(output.quality, self.target(batch).to(output.quality.dtype)),
+            "quality": functional.mse_loss(quality, self.target(batch).to(quality.dtype)),
         }
         loss = parts["cross_entropy"] + self.similarity * parts["similarity"] + self.quality * parts["quality"]
         flags = {name: batch[name][pairs.fake].mean() for name in ("refined", "emptied") if name in batch}

@@ -9,7 +9,7 @@ from torch.nn import functional
 from dfrepro.errors import WorkbookError
 from dfrepro.methods.fpg import FPG, QualityBranch, build, similarity
 from dfrepro.methods.fpg_quality import DegradationQuality, LaplacianQuality, ManifestQuality, sharpness
-from dfrepro.train.models import Backbone, Detector
+from dfrepro.train.models import Backbone, Detector, Output
 
 CONVNEXT = Backbone("convnext_atto", 32, {"depths": (1, 1, 1, 1), "dims": (8, 12, 16, 24)})
 SWIN = Backbone("swin_tiny_patch4_window7_224", 32, {"img_size": 32, "depths": (1, 1, 1, 1), "embed_dim": 12})
@@ -41,12 +41,12 @@ def pairs(n: int, size: int = 32) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("spec", [CONVNEXT, SWIN, Backbone("test_efficientnet", 32), Backbone("test_resnet", 32)])
 def test_any_staged_network_gives_logits_and_a_quality(spec, attention):
     detector = build(FPG(attention=attention, quality_width=16, attention_width=8), spec, seed=0)
-    output = detector(faces(3))
+    output, quality = detector(faces(3), with_quality=True)
     assert output.logits.shape == (3, 2)
-    assert output.quality.shape == (3,)
+    assert quality.shape == (3,)
     assert output.features.shape == (3, detector.backbone.get_classifier().in_features)
     assert torch.equal(output.scores, output.logits.softmax(1)[:, 1])
-    (output.logits.sum() + output.quality.sum()).backward()
+    (output.logits.sum() + quality.sum()).backward()
     idle = [name for name, parameter in detector.named_parameters() if parameter.grad is None]
     assert idle == []  # DistributedDataParallel would wait for them
 
@@ -98,6 +98,14 @@ def test_squeeze_attention_weighs_the_map_by_its_own_channels():
     plain = Detector.read(detector, detector.preprocess(faces(3)))
     weights = detector.attention(plain.maps.mean((2, 3)))
     torch.testing.assert_close(output.features, plain.features * weights)  # this network pools and does no more
+
+
+def test_without_being_asked_for_its_quality_it_is_a_detector_like_any_other():
+    detector = build(SMALL, CONVNEXT, seed=0).eval()
+    asked, _ = detector(faces(3), with_quality=True)
+    for read in (detector(faces(3)), detector.read(detector.preprocess(faces(3)))):
+        assert isinstance(read, Output)
+        assert all(torch.equal(one, other) for one, other in zip(read, asked))
 
 
 def test_initial_weights_depend_on_the_seed_alone():
@@ -155,10 +163,10 @@ def test_the_loss_is_the_weighed_sum_of_its_three_terms():
     detector, batch = build(SMALL, CONVNEXT, seed=0).eval(), pairs(3)
     target = LaplacianQuality(8.0, 12.0)
     loss, parts = FPG(similarity=0.2, quality=0.5).loss(target)(detector, batch)
-    output = detector(batch["image"])
+    output, q = detector(batch["image"], with_quality=True)
     cross_entropy = -output.logits.log_softmax(1)[torch.arange(6), batch["label"]].mean()
     alike = similarity(output.maps[0::2], output.maps[1::2], batch["mask"][1::2])
-    quality = ((output.quality - target(batch)) ** 2).mean()
+    quality = ((q - target(batch)) ** 2).mean()
     torch.testing.assert_close(loss, cross_entropy + 0.2 * alike + 0.5 * quality)
     assert set(parts) == {"cross_entropy", "similarity", "quality"}
     torch.testing.assert_close(parts["quality"], quality)
