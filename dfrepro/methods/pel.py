@@ -108,7 +108,8 @@ class NoiseEnhancement(nn.Module):
     def __init__(self, channels: int, denoisers: Sequence[str], start: Start = "identity"):
         super().__init__()
         self.denoisers = [DENOISERS[name] for name in denoisers]
-        self.weight, self.bias = _affine(len(denoisers), channels, start)  # a and b
+        self.weight = _depthwise(len(denoisers), channels, start, fan_in=len(denoisers))  # a
+        self.bias = _depthwise(1, channels, start, fan_in=len(denoisers))  # b
 
     def forward(self, f: Tensor) -> Tensor:
         out = f + self.bias
@@ -139,7 +140,7 @@ class MutualEnhancement(nn.Module):
     def __init__(self, channels: int, streams: int, start: Start = "identity"):
         super().__init__()
         self.attention = nn.Conv2d(streams * channels, streams, 1)
-        self.weight, self.bias = _affine(streams, channels, start)
+        self.weight, self.bias = (_depthwise(streams, channels, start) for _ in range(2))  # a and b
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         maps = torch.sigmoid(self.attention(torch.cat(features, dim=1)))  # A, (B, S, h, w)
@@ -149,11 +150,10 @@ class MutualEnhancement(nn.Module):
         ]
 
 
-def _affine(n: int, channels: int, start: Start) -> tuple[nn.Parameter, nn.Parameter]:
-    """A weight and a bias of n depthwise 1 × 1 convolutions, each (n, C, 1, 1)."""
-    bound = 0.0 if start == "identity" else 1.0  # torch's own for a fan-in of one
-    weight, bias = (nn.Parameter(torch.empty(n, channels, 1, 1).uniform_(-bound, bound)) for _ in range(2))
-    return weight, bias
+def _depthwise(n: int, channels: int, start: Start, fan_in: int = 1) -> nn.Parameter:
+    """Weights or biases of n depthwise 1 × 1 convolutions, (n, C, 1, 1): zero, or torch's own draws."""
+    bound = 0.0 if start == "identity" else fan_in**-0.5
+    return nn.Parameter(torch.empty(n, channels, 1, 1).uniform_(-bound, bound))
 
 
 # --- composition --------------------------------------------------------------------------------------------------

@@ -31,6 +31,11 @@ class StreamView(nn.Module):
             raise WorkbookError(f"it has no stream {stream!r}", where="PEL", remedy=f"Take one of {names}")
         self.model, self.place = model, names.index(stream)
 
+    @property
+    def backbone(self) -> nn.Module:
+        """The stream's network, whose stages may be asked for instead."""
+        return list(self.model.streams.values())[self.place].network  # type: ignore[return-value]
+
     def forward(self, images: Tensor) -> Output:
         tops = self.model.tops(images)
         return self.model.read(tops)._replace(maps=tops[self.place])
