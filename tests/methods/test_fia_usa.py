@@ -33,6 +33,7 @@ from dfrepro.methods.fia_usa_affs import (
     warmed_up,
 )
 from dfrepro.train import checkpoint
+from dfrepro.train.losses import CrossEntropy
 from dfrepro.train.models import Backbone, build_detector
 from dfrepro.train.steps import Step, StepRule
 
@@ -386,6 +387,19 @@ def test_the_classification_is_that_of_the_plain_network_and_the_finest_level_ha
     torch.testing.assert_close(detector(images).logits, output.logits)
     assert finest.shape[-2:] == (spec.image_size // 4,) * 2
     torch.testing.assert_close(output.scores, output.logits.softmax(1)[:, 1])
+
+
+@pytest.mark.parametrize("spec", FAMILIES[:2], ids=lambda spec: spec.name)
+def test_without_rcr_a_training_is_the_plain_networks_to_the_bit(spec):
+    arms = [(build(VARIANTS["no-rcr"], spec, 3), VARIANTS["no-rcr"].loss()), (build_detector(spec, 3), CrossEntropy())]
+    for detector, loss in arms:
+        optimizer = torch.optim.AdamW(detector.train().parameters())
+        for seed in range(2):
+            optimizer.zero_grad()
+            loss(detector, pair_batch(size=spec.image_size, seed=seed))[0].backward()
+            optimizer.step()
+    (ours, _), (plain, _) = arms
+    assert all(torch.equal(value, plain.state_dict()[name]) for name, value in ours.state_dict().items())
 
 
 def test_the_fpn_is_torchvisions():
