@@ -124,7 +124,7 @@ class Data(Model):
 
 class DetectorParams(Model):
     kind: Literal["backbone"] = "backbone"
-    backbone: str = "convnext"
+    backbone: str = "main"  # a role that scales/<scale>.yaml gives a network
 
 
 class Step(Model):

@@ -31,7 +31,7 @@ def load(tmp_path, **changes):
         ({"runs": {"x": {"step": {"alfa": 1}}}}, "runs.x.step.alfa", "'alpha'"),
         ({"runs": {"x": {"data": {"dataset": "ffp-c23"}}}}, "runs.x.data.dataset", "'ffpp-c23'"),
         ({"runs": {"x": {"tests": ["cdf9"]}}}, "runs.x.tests", "cdfv2"),
-        ({"runs": {"x": {"detector": {"backbone": "convnet"}}}}, "runs.x.detector.backbone", "'convnext'"),
+        ({"runs": {"x": {"detector": {"backbone": "resnt"}}}}, "runs.x.detector.backbone", "'resnet'"),
         ({"runs": {"x": {"training": {"lrr": 1}}}}, "lrr", "'lr'"),
         ({"runs": {"x": {"training": {"lr": -1}}}}, "lr", "greater than 0"),
         ({"datasets": {"ffpp-c23": {"layout": "ffpp", "root": "fpp"}}}, "datasets.ffpp-c23.root", "'ffpp'"),
