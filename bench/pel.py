@@ -1,0 +1,121 @@
+"""What PEL costs over its two bare streams, and how fast its median is. Ratios within one run, on one thread.
+
+The floor of the median is what one writes with torch alone: unfold every window and take `median`. kornia's median
+blur is defined in the same way (a convolution with one-hot kernels unfolds the windows, then `median`), but kornia is
+not a dependency, so it is not measured.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dfrepro.methods.pel import VARIANTS, build
+from dfrepro.methods.pel_frequency import FrequencyInput, Statistics, measure
+from dfrepro.methods.pel_median import median
+from dfrepro.train.losses import CrossEntropy
+from dfrepro.train.models import Backbone
+
+OVERHEAD_TARGET, MEDIAN_TARGET = 1.3, 3.0
+B4 = Backbone("efficientnet_b4", 224)  # the paper's
+LAPTOP = Backbone("test_efficientnet", 64)
+BATCH = {B4.name: 2, LAPTOP.name: 32}
+
+
+def unfolded_median(x: Tensor, k: int) -> Tensor:
+    """The k × k median of (B, C, H, W) by unfolding, borders reflected."""
+    padded = functional.pad(x, (k // 2,) * 4, mode="reflect")
+    return padded.unfold(2, k, 1).unfold(3, k, 1).flatten(-2).median(-1).values
+
+
+def milliseconds(calls: dict[str, Callable[[], Any]], n: int) -> dict[str, float]:
+    """Least processor time of a call, the calls taking turns: other programs only ever add."""
+    spent: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(n + 1):
+        for name, call in calls.items():
+            start = time.thread_time()
+            call()
+            spent[name].append(time.thread_time() - start)
+    return {name: 1e3 * min(times[1:]) for name, times in spent.items()}
+
+
+def bench() -> list[dict[str, Any]]:
+    """Speed-up of the median and of the frequency input, and cost of PEL over its bare streams."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        rows = [bench_median(k) for k in (3, 5, 7)]
+        rows.append(bench_frequency())
+        return rows + [bench_overhead(spec, n) for spec, n in ((LAPTOP, 9), (B4, 3))]
+    finally:
+        torch.set_num_threads(threads)
+
+
+def bench_median(k: int) -> dict[str, Any]:
+    x = torch.randn(8, 24, 56, 56, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    grad = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+    took = milliseconds(
+        {
+            "ours": lambda: torch.autograd.grad(median(x, k), x, grad),
+            "floor": lambda: torch.autograd.grad(unfolded_median(x, k), x, grad),
+        },
+        n=5,
+    )
+    return {
+        "name": f"median {k} x {k}, forward and backward",
+        "ratio": took["floor"] / took["ours"],
+        "target": MEDIAN_TARGET,
+        "floor": "unfold and torch.median; kornia's definition is that one, kornia itself is not installed",
+        "detail": f"{took['ours']:.1f} ms against {took['floor']:.1f} ms for {tuple(x.shape)}",
+    }
+
+
+def bench_frequency() -> dict[str, Any]:
+    images = torch.randint(0, 256, (16, 3, 64, 64), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    statistics = measure([images])
+    entry = FrequencyInput()
+    entry.standardise(statistics)
+
+    def apart() -> Tensor:
+        x = (entry.coefficients(images) - statistics.mean.view(-1, 1, 1)) / statistics.deviation.view(-1, 1, 1)
+        return entry.mix(x)
+
+    took = milliseconds(
+        {"ours": lambda: entry(images).sum().backward(), "floor": lambda: apart().sum().backward()}, n=9
+    )
+    return {
+        "name": "frequency input, forward and backward",
+        "ratio": took["floor"] / took["ours"],
+        "target": None,
+        "floor": "192 maps by a fixed convolution, standardised, then 1 x 1",
+        "detail": f"{took['ours']:.1f} ms against {took['floor']:.1f} ms for {tuple(images.shape)}",
+    }
+
+
+def bench_overhead(spec: Backbone, n: int) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(0)
+    size, images = spec.image_size, BATCH[spec.name]
+    batch = {
+        "image": torch.randint(0, 256, (images, 3, size, size), generator=generator, dtype=torch.uint8),
+        "label": torch.arange(images) % 2,
+    }
+    unit = Statistics(torch.zeros(192), torch.ones(192))
+    names = {"pel": "full", "bare": "two-stream", "no noise": "no-noise"}
+    models = {name: build(VARIANTS[variant], spec, 0, unit).train() for name, variant in names.items()}
+    loss = CrossEntropy()
+    took = milliseconds({name: lambda m=model: loss(m, batch)[0].backward() for name, model in models.items()}, n)
+    return {
+        "name": f"PEL over its two bare streams, {spec.name} at {size} px, forward and backward",
+        "ratio": took["pel"] / took["bare"],
+        "target": f"<= {OVERHEAD_TARGET}",
+        "detail": f"{took['pel']:.0f} ms against {took['bare']:.0f} ms for {images} images; without the noise block "
+        f"{took['no noise']:.0f} ms",
+    }
+
+
+if __name__ == "__main__":
+    for row in bench():
+        print(f"{row['name']}: {row['ratio']:.2f} (target {row['target']}), {row['detail']}")
