@@ -373,6 +373,12 @@ def test_a_mask_that_erosion_empties_is_skipped_and_counted(detector):
     assert parts["emptied"].item() == pytest.approx(2 / 3)
 
 
+def test_a_mask_that_erosion_would_empty_does_not_count_where_no_refinement_is_due():
+    batch = square(3, slice(40, 41), slice(20, 21))  # one pixel
+    results = [Refinement("S")(Told(corner(), p_fake), batch, draw(3))["emptied"].sum() for p_fake in (0.999999, 0.45)]
+    assert results == [3, 0]
+
+
 def test_a_fake_without_any_mask_is_harmless(detector, batch):
     batch["mask"][:] = 0
     refined = Refinement(probability=1.0)(detector, batch, draw())
