@@ -206,11 +206,11 @@ def test_two_ranks_have_the_loss_and_the_gradient_of_their_joint_pairs(tmp_path)
     masks = torch.cat([MASKS, box_masks((0, 0, 4, 4))])  # one of the second rank's pairs is skipped
     data = [random(4, 5, 8, 8), random(4, 5, 8, 8, seed=1) + 0.5, masks]
     fork = multiprocessing.get_context("fork")  # no imports again
-    ranks = [fork.Process(target=one_rank, args=(rank, tmp_path, data)) for rank in (0, 1)]
+    ranks = [fork.Process(target=one_rank, args=(rank, tmp_path, data), daemon=True) for rank in (0, 1)]
     for rank in ranks:
         rank.start()
     for rank in ranks:
-        rank.join(60)
+        rank.join(300)
     assert [rank.exitcode for rank in ranks] == [0, 0]
     expected, weight = weighted_rcr(*data)
     for rank in (0, 1):
