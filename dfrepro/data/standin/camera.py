@@ -70,7 +70,7 @@ def encode(path: Path | BytesIO, frames: list[Array], crf: int, *, preset: str =
 
 
 def decode(path: Path | BytesIO) -> list[Array]:
-    with av.open(path) as container:
+    with av.open(path, "r") as container:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 

@@ -30,19 +30,20 @@ class Decoder:
     tilt: bool = False  # lattice along the diagonals
 
     def __call__(self, frame: Array, box: tuple[float, float, float], strength: Array) -> Array:
-        """Decode the square `box` (cx, cy, side in pixels) of `frame`; `strength` (3,) scales the lattice by channel."""
+        """Decode the square `box` (cx, cy, side in pixels) of `frame`; `strength` (3,) scales the
+        lattice by channel."""
         cx, cy, side = box
         zoom = 4 * self.cells / side
-        matrix = np.float32([[zoom, 0, 2 * self.cells - 0.5 - zoom * cx], [0, zoom, 2 * self.cells - 0.5 - zoom * cy]])
+        middle = 2 * self.cells - 0.5
+        matrix = np.array([[zoom, 0, middle - zoom * cx], [0, zoom, middle - zoom * cy]], np.float32)
         crop = cv2.warpAffine(
             frame, matrix, (4 * self.cells,) * 2, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
         low = cv2.resize(crop, (self.cells,) * 2, interpolation=cv2.INTER_AREA)
         decoded = self._up(low, strength)
-        size = frame.shape[1::-1]
-        back = {"flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, "borderMode": cv2.BORDER_REPLICATE}
-        smooth = cv2.warpAffine(_linear(low, 4), matrix, size, **back)
-        return cv2.warpAffine(decoded, matrix, size, **back) + self.skip * (frame - smooth)
+        size = (frame.shape[1], frame.shape[0])
+        smooth, picture = (_back(small, matrix, size) for small in (_linear(low, 4), decoded))
+        return picture + self.skip * (frame - smooth)
 
     def _up(self, low: Array, strength: Array) -> Array:
         if self.kernel == "transposed":
@@ -58,13 +59,19 @@ class Decoder:
         for channel in range(3):
             e = self.uneven * float(strength[channel])
             centre, edge, corner = (1 + e, 0.5 * (1 - e), 0.25 * (1 + e)) if self.tilt else (1 + e, 0.5, 0.25 * (1 - e))
-            kernel = np.float32([[corner, edge, corner], [edge, centre, edge], [corner, edge, corner]])
+            kernel = np.array([[corner, edge, corner], [edge, centre, edge], [corner, edge, corner]], np.float32)
             result[..., channel] = cv2.filter2D(wide[..., channel], -1, kernel, borderType=cv2.BORDER_REFLECT_101)
         return result
 
 
 def _linear(picture: Array, factor: int) -> Array:
     return cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
+
+
+def _back(crop: Array, matrix: Array, size: tuple[int, int]) -> Array:
+    """The network's crop laid back over the frame, (width, height) = `size`."""
+    inverse = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(crop, matrix, size, flags=inverse, borderMode=cv2.BORDER_REPLICATE)
 
 
 def face_box(points: Array) -> tuple[float, float, float]:

@@ -54,7 +54,7 @@ def _iris(ball: Array, person: Identity, state: State, dx: Array, dy: Array, lig
     ring = 1 - 0.75 * smoothstep(0.75, 1.0, r)
     edge = soft / radius
     blend(ball, person.iris.astype(np.float32) * (rays * ring)[..., None] * light, smoothstep(1 + edge, 1 - edge, r))
-    blend(ball, np.float32(0.004), smoothstep(0.42 + edge, 0.42 - edge, r))
+    blend(ball, np.full(3, 0.004, np.float32), smoothstep(0.42 + edge, 0.42 - edge, r))
     glint = np.exp(-(((dx - cx - 0.3 * radius) ** 2 + (dy - cy + 0.4 * radius) ** 2) / (0.2 * radius) ** 2))
     blend(ball, GLINT * light.mean() * 1.6, 0.9 * glint)
 
@@ -70,7 +70,7 @@ def draw_mouth(patch: Array, person: Identity, state: State, x: Array, y: Array,
     within = np.clip((q - lower) / (bottom - lower + 1e-3), 0, 1)
     tone = np.where(q < 0.5 * (upper + lower), 0.72, 0.92 + 0.35 * np.exp(-(((within - 0.4) / 0.25) ** 2)))
     tone = tone * (1 + 0.05 * np.sin(95 * x + 9 * np.sin(14 * x)))
-    colour = person.skin.astype(np.float32) * np.float32([0.95, 0.52, 0.55])
+    colour = person.skin.astype(np.float32) * np.array([0.95, 0.52, 0.55], np.float32)
     blend(patch, colour * tone[..., None] * light, 0.85 * flesh)
     line = np.exp(-(((q - 0.5 * (upper + lower)) / (0.010 + 0.5 * state.gap * 0)) ** 2)) * smoothstep(
         1.06, 0.9, np.abs(p)

@@ -13,7 +13,7 @@ from dfrepro.data.standin.decoder import Decoder, face_box
 from dfrepro.data.standin.motion import State, move
 from dfrepro.data.standin.noise import Array, fractal
 from dfrepro.data.standin.regions import JAW, landmark_warp, soft_mask
-from dfrepro.data.standin.render import Actor, develop, head, landmarks
+from dfrepro.data.standin.render import SUPER, Actor, develop, head, landmarks
 from dfrepro.data.standin.scene import LightModel, Scene, draw_scene
 
 SEEN = 0.05  # a pixel with less of the forgery in it than this does not count as manipulated
@@ -35,9 +35,10 @@ class Take:
 class Recipe:
     """A forgery pipeline.
 
-    `origin`: "swap" renders the source's face in the target's pose, light and expression; "paste" warps a still picture of
-    the source by landmarks; "reenact" and "mouth" render the target again with the source's expression or mouth; "whole"
-    keeps the picture and only decodes it. `region` and `feather` (pixels) say where it goes, `decoder` what it passes.
+    `origin`: "swap" renders the source's face in the target's pose, light and expression; "paste" warps a still picture
+    of the source by landmarks; "reenact" and "mouth" render the target again with the source's expression or mouth;
+    "whole" keeps the picture and only decodes it. `region` and `feather` (pixels) say where it goes, `decoder` what it
+    passes through.
     `match` is the share of the target's colours it takes over, `mismatch` the spread of the colour error that remains.
     `polish` smooths the renderer's skin (texture pixels), `grain` gives it the renderer's own.
     """
@@ -68,14 +69,15 @@ def perform(rng: np.random.Generator, actor: Actor, frames: int, size: int, ligh
 def forge(
     rng: np.random.Generator, recipe: Recipe, target: Take, source: Take
 ) -> tuple[list[Array], list[Array], list[Array]]:
-    """Return frames (S, S, 3), alphas (S, S) and true landmarks (81, 2) of the forged video, one a frame of `target`."""
+    """Return frames (S, S, 3), alphas (S, S) and true landmarks (81, 2), one each a frame of `target`."""
     count, size = len(target.frames), target.scene.size
     faces, points = _faces(rng, recipe, target, source)
     lattice = rng.choice([-1, 1]) * rng.uniform(0.7, 1.3, 3)
     # brightness errs more than tint; either sign is as likely, so no colour gives a fake away
     error = recipe.mismatch * (rng.standard_normal() + 0.5 * rng.standard_normal(3))
     gain, offset = np.exp(error), 0.3 * recipe.mismatch * rng.standard_normal(3)
-    frames, alphas = [], []
+    frames: list[Array] = []
+    alphas: list[Array] = []
     for i in range(count):
         face = faces[i]
         where = points[i] + recipe.shake * rng.standard_normal(2)
@@ -109,8 +111,9 @@ def _faces(rng: np.random.Generator, recipe: Recipe, target: Take, source: Take)
     points = [landmarks(actor, state) for state in states]
     if recipe.origin == "swap":  # the outline of the head stays the target's
         points = [np.concatenate([mine[JAW], new[17:]]) for mine, new in zip(target.points, points, strict=True)]
-    crude = {"supersample": 1, "nearest": True} if recipe.nearest else {}
-    layers = [head(actor, state, target.scene.light, **crude) for state in states]
+    finesse = 1 if recipe.nearest else SUPER
+    light, crude = target.scene.light, recipe.nearest
+    layers = [head(actor, state, light, supersample=finesse, nearest=crude) for state in states]
     return [develop(layer.over(b)) for layer, b in zip(layers, target.behind, strict=True)], points
 
 

@@ -1,9 +1,12 @@
 """Smooth random fields: the raw material of skin, hair, cloth and backgrounds."""
 
+from typing import Any
+
 import cv2
 import numpy as np
+import numpy.typing as npt
 
-Array = np.ndarray
+Array = npt.NDArray[Any]
 
 
 def fractal(

@@ -19,7 +19,7 @@ from dfrepro.data.standin.skin import PER_UNIT, REACH, RELIEF, SIZE, Atlas, pain
 
 CELL, SUPER = 6, 2  # coarse cell in pixels; supersampling
 PIVOT, CAMERA = 0.12, 9.0  # depth of the axis of rotation; distance of the viewer, in face units
-WRAP = np.float32([0.34, 0.20, 0.15])  # light that wanders under the skin: more of the red
+WRAP = np.array([0.34, 0.20, 0.15], np.float32)  # light that wanders under the skin: more of the red
 STEPS = 6
 
 
@@ -112,7 +112,7 @@ def falling_light(actor: Actor, state: State, light: Light) -> tuple[Array, Arra
     normals = actor.atlas.normals
     turn = rotation(state)
     key, up = (turn.T @ light.towards).astype(np.float32), (turn.T @ [0, -1, 0]).astype(np.float32)
-    half = light.towards + [0, 0, 1]
+    half = light.towards + np.array([0, 0, 1])  # between the light and the viewer
     half = (turn.T @ (half / np.linalg.norm(half))).astype(np.float32)
     facing = (normals @ key)[..., None]
     diffuse = (
@@ -189,7 +189,7 @@ def back_hair(actor: Actor, state: State, light: Light, size: int) -> Layer:
     turn = np.array([[c, -s], [s, c]]) / PER_UNIT
     middle = SIZE / 2 - 0.5
     matrix = np.concatenate([turn, (centre - turn @ [middle, middle])[:, None]], 1).astype(np.float32)
-    flat = cv2.warpAffine(actor.atlas.back, matrix, (size, size), flags=cv2.INTER_LINEAR)
+    flat: Array = cv2.warpAffine(actor.atlas.back, matrix, (size, size), flags=cv2.INTER_LINEAR)
     flat[..., :3] *= 0.5 * light.key + 0.8 * light.sky
     return Layer(flat, 0, 0)
 

@@ -33,7 +33,7 @@ class Scene:
 
 
 def _shifted(picture: Array, by: Array, size: int) -> Array:
-    matrix = np.float32([[1, 0, by[0] - MARGIN], [0, 1, by[1] - MARGIN]])
+    matrix = np.array([[1, 0, by[0] - MARGIN], [0, 1, by[1] - MARGIN]], np.float32)
     return cv2.warpAffine(picture, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
@@ -129,7 +129,7 @@ def _fabric(rng: np.random.Generator, x: Array, y: Array) -> Array:
     colour = rng.beta(0.9, 1.8) * 0.7 * np.exp(rng.normal(0, 0.35, 3)) + 0.01
     folds = 1 + 0.22 * fractal(rng, x.shape, cells=(4, 9), octaves=3)
     weave = 1 + 0.06 * fractal(rng, x.shape, cells=(90, 90), octaves=2)
-    pattern = 1.0
+    pattern: Array = np.ones_like(x)
     if rng.random() < 0.3:
         pattern = 1 - rng.uniform(0.2, 0.6) * (np.sin(rng.uniform(12, 40) * (x if rng.random() < 0.5 else y)) > 0.3)
     return colour * (np.clip(folds, 0.4, 1.6) * weave * pattern)[..., None]

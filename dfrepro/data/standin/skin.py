@@ -36,7 +36,8 @@ class Atlas:
 def grid(size: int) -> tuple[Array, Array]:
     """Face coordinates (x, y) of the pixel centres of a texture with `size` pixels a side."""
     axis = ((np.arange(size, dtype=np.float32) + 0.5) / size * 2 - 1) * REACH
-    return tuple(np.meshgrid(axis, axis))
+    x, y = np.meshgrid(axis, axis)
+    return x, y
 
 
 def paint(person: Identity) -> Atlas:
@@ -138,7 +139,7 @@ def _brows(person: Identity, rng: np.random.Generator, skin: Array, x: Array, y:
     inside = smoothstep(1.15, 0.55, np.abs(off)) * smoothstep(1.12, 0.85, np.abs(p + lean * 0.15))
     strands = cv2.warpAffine(
         fractal(rng, x.shape, cells=(45, 150), octaves=2),
-        np.float32([[1, -0.6, 90], [0, 1, 0]]),
+        np.array([[1, -0.6, 90], [0, 1, 0]], np.float32),
         x.shape[::-1],
         borderMode=cv2.BORDER_REFLECT,
     )
@@ -167,7 +168,6 @@ def _hair(
     person: Identity, rng: np.random.Generator, albedo: Array, x: Array, y: Array, radius: Array
 ) -> tuple[Array, Array]:
     """Lay the front hair over the skin. Strands sweep from the parting along the skull."""
-    g = person.geometry
     volume = {"short": 1.09, "medium": 1.15, "long": 1.16, "receding": 1.04}[person.hair_style]
     angle = np.arctan2(x - person.parting * np.clip(-y, 0, 1), EYE_LEVEL - y + 0.35)
     across = 0.55 * radius + 0.10 * np.abs(angle) * np.sign(person.parting)
@@ -190,7 +190,7 @@ def _hairline(person: Identity, x: Array) -> Array:
     side = np.abs(x) / g.width
     temple = {"short": 0.05, "medium": 0.35, "long": 0.6, "receding": 0.0}[person.hair_style]
     fringe = 0.12 * np.clip(np.sign(person.parting) * x, -0.5, 0.5)
-    back = 0.2 * bump(np.abs(x), 0, 0.45, 0, 0.2, 1) if person.hair_style == "receding" else 0.0
+    back = 0.2 * bump(np.abs(x), np.zeros_like(x), 0.45, 0, 0.2, 1) if person.hair_style == "receding" else 0.0
     arc = g.hairline + fringe + 0.10 * side**2 - back
     return arc + (temple - g.hairline) * smoothstep(0.80, 1.0, side)
 
@@ -213,7 +213,7 @@ def _back_hair(person: Identity, rng: np.random.Generator, x: Array, y: Array) -
 def _normals(g: Geometry, hair: Array) -> Array:
     """Unit normals for shading, from a rounder head than `Geometry.height` (which keeps its slopes bounded)."""
     x, y = grid(RELIEF)
-    dome = 0.62 * np.sqrt(np.clip(1 - g.radius(x, y) ** 2.2, 0.02, 1))
+    dome: Array = 0.62 * np.sqrt(np.clip(1 - g.radius(x, y) ** 2.2, 0.02, 1))
     dome += g.height(x, y) - 0.55 * (1 - np.minimum(g.radius(x, y), 1.35) ** 2)  # nose, lips, chin
     dome += g.cheek * bump(np.abs(x), y, 0.42, 0.17, 0.2, 0.16) - 0.05 * bump(np.abs(x), y, g.eye_x, g.eye_y, 0.17, 0.1)
     dome += 0.035 * bump(np.abs(x), y, g.eye_x - 0.02, g.eye_y - g.brow_lift + 0.03, 0.26, 0.07)

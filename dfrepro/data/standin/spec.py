@@ -15,8 +15,9 @@ class StandinSpec:
     """Sizes of the trees. Reals and fakes are equal in number in every cross-domain set and per FF++ method.
 
     `train`, `val` and `test` count FF++ originals and must be even (originals come in pairs); `cross` counts the real
-    videos (and as many fakes) of each of the sets of Celeb-DF, DFD, DFDC, DFDCP and WildDeepfake, and must be a
-    multiple of 4; `images` counts the images of each DiFF method and of the real folder. `size` is the side of an FF++ frame in pixels.
+    videos (and as many fakes) of each of Celeb-DF, DFD, DFDC, DFDCP and WildDeepfake, and must be a multiple of 4;
+    `images` counts the images of each DiFF method and of the real folder; `frames` and `cross_frames` are the lengths
+    of the videos of FF++ and of the other sets; `size` is the side of an FF++ frame in pixels.
     """
 
     train: int = 72

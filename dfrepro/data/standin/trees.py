@@ -52,7 +52,7 @@ class Studio:
 
     def __init__(self, domain: Domain, spec: StandinSpec, seed: int, unit: Unit, frames: int):
         self.domain, self.spec, self.unit, self.frames = domain, spec, unit, frames
-        self.size = int(round(spec.size * domain.zoom / 16)) * 16  # whole macroblocks
+        self.size = round(spec.size * domain.zoom / 16) * 16  # whole macroblocks
         self._seed = seed
         self._actors: dict[str, Actor] = {}
 
@@ -189,8 +189,8 @@ def _dfd(root: Path, spec: StandinSpec, seed: int, unit: Unit) -> Iterator[Film]
             return f"{people[0]}__{scene}"
         return f"{people[0]}_{people[1]}__{scene}__{''.join(rng.choice(list(LETTERS), 8))}"
 
-    people = tuple(f"{int(person) + 1:02d}" for person in _cast(unit))  # actors count from 01
-    for film, recipe in _pair(Studio(DFD, spec, seed, unit, spec.cross_frames), people, name):
+    first, second = (f"{int(person) + 1:02d}" for person in _cast(unit))  # actors count from 01
+    for film, recipe in _pair(Studio(DFD, spec, seed, unit, spec.cross_frames), (first, second), name):
         folder = "manipulated_sequences/DeepFakeDetection" if recipe else "original_sequences/actors"
         _two_compressions(root / FF / folder, film)
         yield film
@@ -205,8 +205,8 @@ def _cdf(root: Path, spec: StandinSpec, seed: int, unit: Unit) -> Iterator[Film]
             return f"{2 * number + int(people[0][2:]) % 2:05d}"
         return f"{'_'.join(people)}_{number:04d}"
 
-    people = tuple(f"id{int(person)}" for person in _cast(unit, 1))
-    for film, recipe in _pair(Studio(CDF, spec, seed, unit, spec.cross_frames), people, name):
+    first, second = (f"id{int(person)}" for person in _cast(unit, 1))
+    for film, recipe in _pair(Studio(CDF, spec, seed, unit, spec.cross_frames), (first, second), name):
         folder = "Celeb-synthesis" if recipe else "YouTube-real" if youtube else "Celeb-real"
         _write_video(root / "Celeb-DF-v2" / folder / f"{film.video}.mp4", film.frames, CDF.crf)
         yield film
@@ -216,7 +216,7 @@ def _dfdc(root: Path, spec: StandinSpec, seed: int, unit: Unit) -> Iterator[Film
     def name(rng: np.random.Generator, recipe: Recipe | None, people: tuple[str, ...], number: int) -> str:
         return "".join(rng.choice(list("abcdefghijklmnopqrstuvwxyz"), 10))
 
-    for film, recipe in _pair(Studio(DFDC, spec, seed, unit, spec.cross_frames), _cast(unit), name):
+    for film, _ in _pair(Studio(DFDC, spec, seed, unit, spec.cross_frames), _cast(unit), name):
         _write_video(root / "DFDC" / "test" / f"{film.video}.mp4", film.frames, DFDC.crf)
         yield film
 
@@ -225,8 +225,8 @@ def _dfdcp(root: Path, spec: StandinSpec, seed: int, unit: Unit) -> Iterator[Fil
     def name(rng: np.random.Generator, recipe: Recipe | None, people: tuple[str, ...], number: int) -> str:
         return f"{people[0]}/{'_'.join(people)}_{number:03d}"
 
-    people = tuple(f"{1000 + int(person)}" for person in _cast(unit))
-    for film, recipe in _pair(Studio(DFDCP, spec, seed, unit, spec.cross_frames), people, name):
+    first, second = (f"{1000 + int(person)}" for person in _cast(unit))
+    for film, recipe in _pair(Studio(DFDCP, spec, seed, unit, spec.cross_frames), (first, second), name):
         folder = recipe.name if recipe else "original_videos"
         _write_video(root / "DFDCP" / folder / f"{film.video}.mp4", film.frames, DFDCP.crf)
         yield film

@@ -8,9 +8,7 @@ import pandas as pd
 import pytest
 
 from dfrepro.data.layouts import FAKE, REAL, layout
-from dfrepro.data.standin import VERSION, StandinSpec, generate
-from dfrepro.data.standin import generate as package_generate
-from dfrepro.data.standin import trees
+from dfrepro.data.standin import VERSION, StandinSpec, generate, trees
 from dfrepro.errors import WorkbookError
 
 SMALL = StandinSpec(train=2, val=0, test=2, cross=0, images=1, frames=2, cross_frames=2)
@@ -42,7 +40,8 @@ def test_another_seed_gives_other_videos(tmp_path: Path) -> None:
         generate(tmp_path / str(seed), spec, seed=seed, workers=1, progress=False)
     one, two = digests(tmp_path / "1"), digests(tmp_path / "2")
     videos = [name for name in one if name.endswith(".mp4")]
-    assert videos and all(one[name] != two.get(name) for name in videos)
+    assert videos
+    assert all(one[name] != two.get(name) for name in videos)
 
 
 def test_a_killed_run_continues_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,10 +73,10 @@ def test_a_finished_tree_is_left_alone_and_another_order_is_refused(tiny_tree: P
     before = {path: path.stat().st_mtime_ns for path in tiny_tree.rglob("*")}
     order = json.loads((tiny_tree / "complete.json").read_text())
     assert order["version"] == VERSION
-    package_generate(tiny_tree, StandinSpec(**order["spec"]), seed=order["seed"], progress=False)
+    generate(tiny_tree, StandinSpec(**order["spec"]), seed=order["seed"], progress=False)
     assert {path: path.stat().st_mtime_ns for path in tiny_tree.rglob("*")} == before
     with pytest.raises(WorkbookError, match="another stand-in"):
-        package_generate(tiny_tree, StandinSpec(**order["spec"]), seed=order["seed"] + 1, progress=False)
+        generate(tiny_tree, StandinSpec(**order["spec"]), seed=order["seed"] + 1, progress=False)
 
 
 @pytest.mark.parametrize("name", ROOTS)
