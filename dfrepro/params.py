@@ -10,7 +10,7 @@ import difflib
 import os
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -251,8 +251,8 @@ def load(path: Path | None = None, *, scale: str | None = None, **overrides: Any
     path = path or ROOT / "params.yaml"
     raw = _read(path) | overrides
     raw["scale"] = scale or os.environ.get("DFREPRO_SCALE") or raw.get("scale")
-    if raw["scale"] not in Scale.__args__:
-        names = ", ".join(Scale.__args__)
+    if raw["scale"] not in get_args(Scale):
+        names = ", ".join(get_args(Scale))
         raise WorkbookError(f"scale is {raw['scale']!r}; must be one of {names}", where=path.name)
     if "sizes" in raw:
         raise WorkbookError("sizes is not a parameter", where=path.name, remedy="Sizes live in scales/<scale>.yaml")

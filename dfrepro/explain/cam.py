@@ -45,7 +45,8 @@ def _stages(network: nn.Module) -> Iterator[list[Tensor]]:
     """The maps that leave the network's stages, shallow to deep, of the forward passes inside."""
     children = dict(network.named_children())
     groups = [children[name] for name in ("stages", "layers", "blocks") if name in children]
-    stages = [*(groups[0] if groups else ())] or [children[f"layer{i}"] for i in range(1, 5) if f"layer{i}" in children]
+    numbered = [children[f"layer{i}"] for i in range(1, 5) if f"layer{i}" in children]
+    stages = list(groups[0].children()) if groups else numbered
     outputs: list[Tensor] = []
     handles = [stage.register_forward_hook(lambda _, __, output: outputs.append(output)) for stage in stages]
     try:
