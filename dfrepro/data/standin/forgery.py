@@ -70,28 +70,39 @@ def forge(
     rng: np.random.Generator, recipe: Recipe, target: Take, source: Take
 ) -> tuple[list[Array], list[Array], list[Array]]:
     """Return frames (S, S, 3), alphas (S, S) and true landmarks (81, 2), one each a frame of `target`."""
-    count, size = len(target.frames), target.scene.size
     faces, points = _faces(rng, recipe, target, source)
     lattice = rng.choice([-1, 1]) * rng.uniform(0.7, 1.3, 3)
     # brightness errs more than tint; either sign is as likely, so no colour gives a fake away
     error = recipe.mismatch * (rng.standard_normal() + 0.5 * rng.standard_normal(3))
     gain, offset = np.exp(error), 0.3 * recipe.mismatch * rng.standard_normal(3)
-    frames: list[Array] = []
-    alphas: list[Array] = []
-    for i in range(count):
-        face = faces[i]
-        where = points[i] + recipe.shake * rng.standard_normal(2)
-        if recipe.decoder:
-            face = recipe.decoder(face, face_box(where), lattice)
-        if recipe.origin == "whole":
-            frames.append(np.clip(face, 0, 1))
-            alphas.append(np.ones((size, size), np.float32))
-            continue
-        alpha = recipe.strength * soft_mask(recipe.region, where, size, recipe.feather * size / 224)
-        face = _colour(face, target.frames[i], alpha, recipe.match, gain, offset)
-        frames.append(np.clip(target.frames[i] + (face - target.frames[i]) * alpha[..., None], 0, 1))
+    frames, alphas = [], []
+    for face, real, true in zip(faces, target.frames, points, strict=True):
+        where = true + recipe.shake * rng.standard_normal(2)
+        face = _decoded(recipe, face, where, lattice)
+        alpha = _alpha(recipe, where, len(face))
+        if recipe.origin != "whole":
+            face = _colour(face, real, alpha, recipe.match, gain, offset)
+        frames.append(np.clip(real + (face - real) * alpha[..., None], 0, 1).astype(np.float32))
         alphas.append(alpha)
     return frames, alphas, points
+
+
+def _decoded(recipe: Recipe, face: Array, where: Array, lattice: Array) -> Array:
+    """The new face through the recipe's network, which sees a square around it, or the whole picture."""
+    if recipe.decoder is None:
+        return face
+    cx, cy, side = face_box(where)
+    if recipe.origin != "whole":
+        return recipe.decoder(face, (cx, cy, side), lattice)
+    size = len(face)
+    cells = round(recipe.decoder.cells * size / side)  # as fine on the picture as on the face
+    return replace(recipe.decoder, cells=cells)(face, (size / 2 - 0.5, size / 2 - 0.5, size), lattice)
+
+
+def _alpha(recipe: Recipe, where: Array, size: int) -> Array:
+    if recipe.origin == "whole":
+        return np.ones((size, size), np.float32)
+    return recipe.strength * soft_mask(recipe.region, where, size, recipe.feather * size / 224)
 
 
 def _faces(rng: np.random.Generator, recipe: Recipe, target: Take, source: Take) -> tuple[list[Array], list[Array]]:
