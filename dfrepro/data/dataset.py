@@ -265,9 +265,9 @@ def batches(
     starts = [s * batch + (rank * micro + m) * share for s in range(first, last) for m in range(micro)]
     loader = DataLoader(
         dataset,
-        batch_sampler=[range(start, start + share) for start in starts],  # type: ignore[arg-type]
+        batch_sampler=[range(start, start + share) for start in starts],  # type: ignore[misc]
         num_workers=workers,
-        collate_fn=_same,
+        collate_fn=_same,  # type: ignore[arg-type]  # the data set gives whole batches
         pin_memory=pin,
         generator=torch.Generator(),  # unused, but the default would draw from the global one
     )

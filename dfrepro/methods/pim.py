@@ -19,7 +19,7 @@ variance and divides by it (Eq. 6), so it is the standard deviation.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -88,15 +88,17 @@ def default_sites(model: nn.Module) -> tuple[str, ...]:
 def _first_stage(net: nn.Module) -> list[str]:
     children = dict(net.named_children())
     for name in ("stages", "layers"):
-        if name in children and _items(children[name]):
-            return _blocks(children[name][0], f"{name}.0")
+        stages = children.get(name)
+        if _items(stages):
+            return _blocks(stages[0], f"{name}.0")
     if "layer1" in children:
         return _blocks(children["layer1"], "layer1")
     if {"block1", "block2", "block12"} <= children.keys():
         return ["block1", "block2"]
-    if _items(children.get("blocks")):
-        nested = isinstance(children["blocks"][0], nn.Sequential)  # EfficientNet's stages, or ViT's blocks
-        return [f"blocks.{i}" for i in range(2 if nested else 3)][: len(children["blocks"])]
+    blocks = children.get("blocks")
+    if _items(blocks):
+        nested = isinstance(blocks[0], nn.Sequential)  # EfficientNet's stages, or ViT's blocks
+        return [f"blocks.{i}" for i in range(2 if nested else 3)][: len(blocks)]
     return []
 
 
@@ -107,7 +109,7 @@ def _blocks(stage: nn.Module, name: str) -> list[str]:
     return [name]
 
 
-def _items(modules: Any) -> bool:
+def _items(modules: nn.Module | None) -> TypeGuard[nn.Sequential | nn.ModuleList]:
     return isinstance(modules, nn.Sequential | nn.ModuleList) and len(modules) > 0
 
 
@@ -190,13 +192,14 @@ class Injection(torch.autograd.Function):
             return g, of_mu.sum_to_size(delta_sigma.shape), of_sigma.sum_to_size(delta_sigma.shape), None, None, None
         share = (1 - a) / (h.numel() // of_mu.numel())  # ∂b/∂μ and −∂a/∂ln σ, a position
         slope = share * of_sigma / sigma
-        return g.mul(a).add_(h * slope).add_(share * of_mu - mu * slope), None, None, None, None, None
+        return g.mul(a).addcmul_(h, slope).add_(share * of_mu - mu * slope), None, None, None, None, None
 
 
-def inject(site: Site, h: Tensor, delta: Tensor) -> Tensor:
-    """PIM(h), Eq. 7, for `delta` (2, C): Δμ and Δσ, either constants or zeros that take a gradient."""
-    with torch.no_grad():
-        mu, sigma = site.statistics(h)
+def inject(site: Site, h: Tensor, delta: Tensor, mu: Tensor, sigma: Tensor) -> Tensor:
+    """PIM(h), Eq. 7, for `delta` (2, C): Δμ and Δσ, either constants or zeros that take a gradient.
+
+    `mu`, `sigma`: `site.statistics(h)`, as numbers; that they depend on h, the gradient knows.
+    """
     delta_mu, delta_sigma = (part.view(site.channels(h)) for part in delta)
     return Injection.apply(h, delta_mu, delta_sigma, mu, sigma, site.axes(h))  # type: ignore[no-any-return]
 
@@ -274,14 +277,16 @@ class PIM:
     def _transform(self, i: int, site: Site, h: Tensor) -> Tensor | None:
         if not self._mode:
             return None
+        with torch.no_grad():
+            mu, sigma = site.statistics(h)
         if self._mode == "record":
-            self._record(i, site, h.detach())
+            self._record(i, h, sigma)
         delta = self._deltas[i]
         assert delta is not None
-        return inject(site, h, delta)
+        return inject(site, h, delta, mu, sigma)
 
-    def _record(self, i: int, site: Site, h: Tensor) -> None:
-        each = site.statistics(h)[1].reshape(len(h), -1)  # σ, (B, C)
+    def _record(self, i: int, h: Tensor, sigma: Tensor) -> None:
+        each = sigma.reshape(len(h), -1)  # (B, C)
         if self._deltas[i] is None:
             self._deltas[i] = torch.zeros(2, each.shape[1], dtype=h.dtype, device=h.device, requires_grad=True)
         self._sigmas[i] = torch.stack([each.mean(0), each.amin(0)])

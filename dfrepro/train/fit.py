@@ -279,7 +279,7 @@ class _Loop:
         progress = self.progress
         means = {key: total / self.per_epoch for key, total in progress.totals.items()}
         if self.fabric.world_size > 1:
-            means = {key: float(self.fabric.all_reduce(torch.tensor(mean))) for key, mean in means.items()}
+            means = {key: self._over_ranks(mean) for key, mean in means.items()}
         line = {"epoch": progress.step // self.per_epoch, "step": progress.step, **means}
         line["lr"] = float(self.optimizer.param_groups[0]["lr"])
         if self.recipe.validate is not None:
@@ -287,6 +287,10 @@ class _Loop:
         progress.history.append(line)
         progress.totals = {}
         return {key: round(line[key], 4) for key in ("loss", "validation") if key in line}
+
+    def _over_ranks(self, value: float) -> float:
+        mean: Tensor = self.fabric.all_reduce(torch.tensor(value))  # type: ignore[assignment]
+        return float(mean)
 
     def _validate(self) -> float:
         assert self.recipe.validate is not None
@@ -352,10 +356,11 @@ class _Loop:
 def _settings(config: TrainConfig) -> Iterator[None]:
     """Deterministic kernels where there are any, and the number of threads; put back after it."""
     was = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    fill, threads = torch.utils.deterministic.fill_uninitialized_memory, torch.get_num_threads()
+    deterministic: Any = torch.utils.deterministic
+    fill, threads = deterministic.fill_uninitialized_memory, torch.get_num_threads()
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.utils.deterministic.fill_uninitialized_memory = False  # costs time and helps debugging only
+        deterministic.fill_uninitialized_memory = False  # costs time and helps debugging only
         torch.use_deterministic_algorithms(True, warn_only=True)
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -363,7 +368,7 @@ def _settings(config: TrainConfig) -> Iterator[None]:
         yield
     finally:
         torch.use_deterministic_algorithms(was[0], warn_only=was[1])
-        torch.utils.deterministic.fill_uninitialized_memory = fill
+        deterministic.fill_uninitialized_memory = fill
         torch.set_num_threads(threads)
 
 

@@ -57,7 +57,7 @@ class Detector(nn.Module):
     def __init__(self, spec: Backbone):
         super().__init__()
         self.spec = spec
-        self.backbone = _network(spec)
+        self.backbone: Any = _network(spec)  # timm's networks have methods that nn.Module does not know
         config = resolve_data_config(model=self.backbone)
         for name, values in (("mean", config["mean"]), ("deviation", config["std"])):  # timm's are for [0, 1]
             self.register_buffer(name, 255 * torch.tensor(values).view(1, 3, 1, 1), persistent=False)
@@ -87,7 +87,7 @@ def build_detector(spec: Backbone, seed: int) -> Detector:
         return Detector(spec)
 
 
-def _network(spec: Backbone) -> nn.Module:
+def _network(spec: Backbone) -> Any:
     where = f"backbone {spec.name}"
     if spec.name not in timm.list_models():
         close = ", ".join(timm.list_models(f"*{spec.name.split('_')[0]}*")[:8])
@@ -109,7 +109,7 @@ def _network(spec: Backbone) -> nn.Module:
     return network
 
 
-def _load_pretrained(network: nn.Module, path: Path, where: str) -> None:
+def _load_pretrained(network: Any, path: Path, where: str) -> None:
     """Load all weights but the classifier's, whose classes are others."""
     try:
         weights = load_file(path)

@@ -89,7 +89,7 @@ class Step:
         self.rule, self.fabric, self.model = rule, fabric, model
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         network: nn.Module = model.module  # type: ignore[assignment]  # without Fabric's and DDP's wrapping
-        self.norms = [module for module in network.modules() if isinstance(module, _NormBase)]
+        self.norms: list[_NormBase] = [module for module in network.modules() if isinstance(module, _NormBase)]
         self.trunk = Trunk(network, sites_of(network, rule.sites)) if rule.alpha and reuse else None
         self.pim = PIM(network, rule.sites) if rule.alpha else None
         self._moving: list[nn.Parameter] = []  # those that have a gradient
@@ -188,7 +188,8 @@ class Step:
         """γ averaged over ranks: then Δ is that of the joint batch."""
         if self.fabric.world_size == 1:
             return [gamma.detach() for gamma in gammas]
-        flat = self.fabric.all_reduce(torch.cat([gamma.flatten() for gamma in gammas]), reduce_op="mean")
+        together = torch.cat([gamma.flatten() for gamma in gammas])
+        flat: Tensor = self.fabric.all_reduce(together, reduce_op="mean")  # type: ignore[assignment]
         parts = flat.split([gamma.numel() for gamma in gammas])
         return [part.view_as(gamma) for part, gamma in zip(parts, gammas)]
 
@@ -249,13 +250,13 @@ def norm_of(tensors: Sequence[Tensor]) -> Tensor:
 
 
 @contextmanager
-def _unmoved(norms: Sequence[nn.Module]) -> Iterator[None]:
+def _unmoved(norms: Sequence[_NormBase]) -> Iterator[None]:
     """Batch-norm normalises by the batch as ever and leaves its running statistics alone."""
-    tracking = [norm.track_running_stats for norm in norms]
+    tracking = [bool(norm.track_running_stats) for norm in norms]
     for norm in norms:
-        norm.track_running_stats = False if norm.training else norm.track_running_stats
+        norm.track_running_stats = bool(norm.track_running_stats) and not norm.training
     try:
         yield
     finally:
         for norm, was in zip(norms, tracking):
-            norm.track_running_stats = was  # type: ignore[assignment]
+            norm.track_running_stats = was

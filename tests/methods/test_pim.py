@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from dfrepro.errors import WorkbookError
-from dfrepro.methods.pim import EPS, PIM, Site, SiteHooks, default_sites, inject, sites_of, step_along
+from dfrepro.methods import pim as method
+from dfrepro.methods.pim import EPS, PIM, Site, SiteHooks, default_sites, sites_of, step_along
 
 SMALL_SWIN = {"img_size": 56, "embed_dim": 16, "depths": (2, 2), "num_heads": (1, 2)}
 NETWORKS = {
@@ -37,6 +38,11 @@ def normal(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def site_at(h: torch.Tensor, channels_last: bool = False, prefix: int = 0) -> Site:
     return Site("here", nn.Identity(), channels_last, prefix)
+
+
+def inject(site: Site, h: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:
+    mu, sigma = site.statistics(h.detach())
+    return method.inject(site, h, delta, mu, sigma)
 
 
 def literal(h: torch.Tensor, delta_mu: torch.Tensor, delta_sigma: torch.Tensor) -> torch.Tensor:

@@ -1,9 +1,6 @@
 """The step rule against textbook steps written here, finite differences and what Eq. 14 promises."""
 
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 import timm
@@ -325,7 +322,7 @@ def test_the_random_control_has_the_same_norm_and_another_direction():
     assert abs(cosine) < 0.7
 
 
-# --- precision, ranks -----------------------------------------------------------------------------------------------
+# --- precision ------------------------------------------------------------------------------------------------------
 
 
 def test_mixed_precision_keeps_gamma_and_delta_in_float32():
@@ -345,52 +342,3 @@ def test_mixed_precision_keeps_gamma_and_delta_in_float32():
     assert float(rough_stats["gamma"]) == pytest.approx(float(stats["gamma"]), rel=0.1)
     difference = norm_of([rough[name] - exact[name] for name in exact])
     assert 0 < difference < 0.1 * norm_of(list(exact.values()))
-
-
-JOINT = ("pim", "sam", "mix")  # Δ, the ascent, and all three terms
-RANK = """
-import sys, torch
-from pathlib import Path
-sys.path[:0] = [{here!r}, {root!r}]
-import test_steps as t
-from lightning_fabric import Fabric
-torch.set_num_threads(1)
-fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp")
-fabric.launch()
-batch = t.batch_of(dtype=torch.float64)
-half = {{key: value[fabric.global_rank * 4 :][:4] for key, value in batch.items()}}
-found = {{}}
-for name in t.JOINT:
-    rule = t.RULES[name]
-    for micro in (1, 2) if name == "mix" else (1,):
-        net = t.convnext()
-        with t.Step(rule, fabric, fabric.setup_module(net)) as step:
-            parts = zip(*(value.chunk(micro) for value in half.values()))
-            stats = step(t.loss_fn, [dict(zip(half, part)) for part in parts])
-        found |= {{f"{{name}}.{{micro}}.{{key}}": p.grad for key, p in net.named_parameters()}}
-        if "gamma" in stats:
-            found[f"{{name}}.{{micro}}.gamma"] = stats["gamma"]
-from safetensors.torch import save_file
-save_file(found, f"{out}/{{fabric.global_rank}}.safetensors")
-"""
-
-
-@pytest.mark.timeout(300)
-def test_two_gloo_processes_give_the_gradient_of_one(tmp_path):
-    """With and without micro-batches, for every rule: Δ and SAM's ascent are those of the joint batch."""
-    from safetensors.torch import load_file
-
-    here = Path(__file__).parent
-    script = tmp_path / "ranks.py"
-    script.write_text(RANK.format(here=str(here), root=str(here.parent.parent), out=tmp_path))
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    ranks = [load_file(tmp_path / f"{rank}.safetensors") for rank in (0, 1)]
-    assert_equal(*ranks)
-    for name in JOINT:
-        whole, stats = gradient(convnext(), RULES[name], [batch_of(dtype=torch.float64)])
-        for micro in (1, 2) if name == "mix" else (1,):
-            for key, value in whole.items():
-                torch.testing.assert_close(ranks[0][f"{name}.{micro}.{key}"], value, rtol=1e-8, atol=1e-13)
-            if "gamma" in stats:
-                torch.testing.assert_close(ranks[0][f"{name}.{micro}.gamma"], stats["gamma"], rtol=1e-9, atol=0)
