@@ -71,8 +71,8 @@ def draw_manipulations(store: "FaceStore", *, videos: int = 4) -> "Figure":
             axis.set_axis_off()
             if len(rows):
                 _draw_face(axis, store, int(rows.index[len(rows) // 2]))
-            if line is axes[0]:
-                axis.set_title(plots.LABELS[manipulation])
+            if name == names[0]:
+                axis.set_title(plots.LABELS[manipulation], loc="center")
     return figure
 
 
