@@ -188,6 +188,7 @@ def test_rcr_is_float32_under_autocast_and_at_any_scale_of_the_features():
 
 
 def one_rank(rank: int, folder: Path, data: list[Tensor]) -> None:
+    torch.set_num_threads(1)  # a forked process waits for ever for the OpenMP threads that its parent had
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     found, weight = weighted_rcr(*(x[2 * rank : 2 * rank + 2] for x in data))
     dist.all_reduce(weight.grad)
