@@ -63,8 +63,7 @@ def landmarks(g: Geometry, state: State) -> np.ndarray:
     """The 81 landmarks (68 of iBUG, 13 of the forehead) of a face with this expression, (81, 2) face coordinates."""
     left = [_mirror(side) for side in _brow_and_eye(g, state)]
     right = _brow_and_eye(g, state)
-    jaw = np.stack(jaw_line(g, np.linspace(0.06, np.pi - 0.06, 17)), 1)
-    still = np.concatenate([jaw, left[0], right[0], _nose(g)])
+    still = np.concatenate([_jaw(g), left[0][::-1], right[0], _nose(g)])
     still = _express(g, state, still)
     # iBUG runs from left to right on brows; eyes start at the left corner and go over the top
     eyes = np.concatenate([left[1], right[1][[3, 2, 1, 0, 5, 4]]])
@@ -74,6 +73,17 @@ def landmarks(g: Geometry, state: State) -> np.ndarray:
 
 def _mirror(points: np.ndarray) -> np.ndarray:
     return points * [-1, 1]
+
+
+EAR_TOP = -0.15  # y of landmarks 0 and 16: where annotators begin the outline
+
+
+def _jaw(g: Geometry) -> np.ndarray:
+    """17 points at equal distances along the outline from ear to ear."""
+    x, y = jaw_line(g, np.linspace(0, np.pi, 400))
+    line = np.concatenate([[[-g.width, EAR_TOP]], np.stack([x, y], 1), [[g.width, EAR_TOP]]])
+    walked = np.concatenate([[0], np.hypot(*np.diff(line, axis=0).T).cumsum()])
+    return np.stack([np.interp(np.linspace(0, walked[-1], 17), walked, line[:, i]) for i in range(2)], 1)
 
 
 def _brow_and_eye(g: Geometry, state: State) -> tuple[np.ndarray, np.ndarray]:

@@ -33,14 +33,14 @@ FFPP = Domain(
     recipes=(
         Recipe("Deepfakes", "swap", "inner", 9, Decoder(22, uneven=0.065, skip=0.42), mismatch=0.03, shake=0.3),
         Recipe("Face2Face", "reenact", "hull", 3, polish=1.2, grain=0.13, nearest=True, mismatch=0.02),
-        Recipe("FaceSwap", "paste", "hull", 0, Decoder(26, "lanczos", skip=1.95), match=0.8, mismatch=0.08, shake=0.5),
+        Recipe("FaceSwap", "paste", "hull", 0, Decoder(26, "lanczos", skip=1.5), match=0.8, mismatch=0.12, shake=0.5),
         Recipe("NeuralTextures", "mouth", "lower", 3, Decoder(15, uneven=0.38, skip=1.3, tilt=True)),
     ),
 )
 DFD = Domain(
     recipes=(
-        Recipe("DeepFakeDetection", "swap", "hull", 7, Decoder(28, uneven=0.02, skip=0.7), mismatch=0.02),
-        Recipe("DeepFakeDetection", "swap", "inner", 6, Decoder(24, "linear", skip=0.7), mismatch=0.04),
+        Recipe("DeepFakeDetection", "swap", "hull", 7, Decoder(28, uneven=0.02, skip=0.75), mismatch=0.015),
+        Recipe("DeepFakeDetection", "swap", "inner", 6, Decoder(24, "linear", skip=0.75), mismatch=0.03),
     ),
     camera=CameraModel(blur=(0.4, 0.9), noise=(0.002, 0.008)),
     light=LightModel(sky=(0.3, 0.55)),
@@ -48,16 +48,16 @@ DFD = Domain(
 )
 CDF = Domain(
     recipes=(
-        Recipe("Celeb-synthesis", "swap", "hull", 11, Decoder(26, "transposed", uneven=0.025, skip=0.7), mismatch=0.02),
-        Recipe("Celeb-synthesis", "swap", "inner", 8, Decoder(24, "lanczos", skip=0.72), mismatch=0.03, polish=1.0),
+        Recipe("Celeb-synthesis", "swap", "hull", 11, Decoder(26, uneven=0.025, skip=0.84), mismatch=0.015),
+        Recipe("Celeb-synthesis", "swap", "inner", 8, Decoder(24, "lanczos", skip=0.84), mismatch=0.02, polish=0.7),
     ),
     camera=CameraModel(blur=(0.3, 0.7), noise=(0.004, 0.012), warmth=0.08),
     light=LightModel(azimuth=(-0.6, 0.6), key=(0.6, 1.0)),
 )
 DFDCP = Domain(
     recipes=(
-        Recipe("method_A", "swap", "face", 8, Decoder(24, "nearest", skip=0.6), mismatch=0.03),
-        Recipe("method_B", "paste", "inner", 3, Decoder(30, "linear", skip=0.8), match=0.9, mismatch=0.04, shake=0.4),
+        Recipe("method_A", "swap", "face", 8, Decoder(24, "nearest", skip=0.6), mismatch=0.025),
+        Recipe("method_B", "paste", "inner", 3, Decoder(30, "linear", skip=0.8), match=0.9, mismatch=0.035, shake=0.4),
     ),
     camera=CameraModel(blur=(0.4, 1.0), noise=(0.006, 0.018)),
     light=LightModel(key=(0.4, 0.8), sky=(0.12, 0.35)),

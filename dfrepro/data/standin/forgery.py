@@ -72,8 +72,8 @@ def forge(
     """Return frames (S, S, 3), alphas (S, S) and true landmarks (81, 2), one each a frame of `target`."""
     faces, points = _faces(rng, recipe, target, source)
     lattice = rng.choice([-1, 1]) * rng.uniform(0.7, 1.3, 3)
-    # brightness errs more than tint; either sign is as likely, so no colour gives a fake away
-    error = recipe.mismatch * (rng.standard_normal() + 0.5 * rng.standard_normal(3))
+    # brightness errs more than tint, and either way as often, so that no colour gives a fake away
+    error = recipe.mismatch * (rng.choice([-1, 1]) * rng.uniform(0.6, 1.4) + 0.5 * rng.standard_normal(3))
     gain, offset = np.exp(error), 0.3 * recipe.mismatch * rng.standard_normal(3)
     frames, alphas = [], []
     for face, real, true in zip(faces, target.frames, points, strict=True):
