@@ -145,7 +145,7 @@ class Step:
                 with self._sync(needs_sync and i == len(batches) - 1):
                     with self._keep_trunk(len(batches)):
                         loss, parts = loss_fn(self.model, batch)
-                    self._backward(loss, 1 / len(batches), weights=needs_g1, again=self._is_kept)
+                    self._backward(loss, 1 / len(batches), weights=needs_g1, again=needs_g1 and self._is_kept)
                 logged.append({"loss": loss.detach(), **{name: part.detach() for name, part in parts.items()}})
         return {name: torch.stack([values[name] for values in logged]).mean() for name in logged[0]}
 
