@@ -20,6 +20,7 @@ from dfrepro.files import ROOT
 
 Scale = Literal["smoke", "laptop", "paper"]
 Grid = Literal["core", "full"]
+Kind = Literal["backbone", "pel", "fia_usa", "focus", "tokens", "focus_evaluation", "fpg"]
 Unit = Annotated[float, Field(ge=0, le=1)]
 M = TypeVar("M", bound="Model")
 Positive = Annotated[float, Field(gt=0)]
@@ -75,6 +76,7 @@ class Training(Model):
     lr: Positive
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     momentum: Unit = 0.9
+    betas: tuple[Unit, Unit] = (0.9, 0.999)  # of adam and adamw
     schedule: Literal["cosine", "constant", "constant_then_linear"] = "cosine"
     warmup: Unit = 0.0  # share of all steps
     images_per_epoch: Count | None = None  # None: as many as the rarer class, twice
@@ -100,6 +102,7 @@ class ScaleParams(Model):
     crop: Unit  # margin a side that a network sees: training crops vary around it, testing takes it centred
     backbones: dict[str, Backbone]
     training: Training
+    recipes: dict[str, dict[str, Any]] = {}  # a paper's exceptions from `training`; a run names its recipe
     evaluation: Evaluation = Evaluation()
 
 
@@ -119,12 +122,26 @@ class Data(Model):
 
     dataset: str = "ffpp-c23"
     manipulations: tuple[str, ...] = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
-    fakes: Literal["dataset", "sbi"] = "dataset"
+    fakes: Literal["dataset", "sbi", "fia-usa"] = "dataset"
+    forge: dict[str, Any] = {}  # options of FIA-USA's pseudo-fakes (dfrepro.forge.fia_usa.FiaUsa)
 
 
 class DetectorParams(Model):
-    kind: Literal["backbone"] = "backbone"
+    """`variant`: one of the method's, by name. `maps`: what supervises a `focus_evaluation`, a name under `maps`."""
+
+    kind: Kind = "backbone"
     backbone: str = "main"  # a role that scales/<scale>.yaml gives a network
+    variant: str = ""
+    maps: str = ""
+
+
+class Maps(Model):
+    """Maps of where a face was forged (P4): their kind, the run whose network makes them where one does, and the
+    control that gives every fake the map of another."""
+
+    kind: Literal["focus", "pixel", "pixel01", "ssim", "attention", "gradcam", "scorecam"]
+    run: str = ""
+    shuffled: bool = False
 
 
 class Step(Model):
@@ -153,7 +170,9 @@ class Run(Model):
     augment: bool = False
     epochs_factor: Positive = 1.0  # the control "as many passes as the method pays for"
     tests: tuple[str, ...] = ("ffpp-c23", "dfd", "cdfv2", "dfdc", "dfdcp", "wdf")
-    training: dict[str, Any] = {}  # this run's exceptions from the scale's `training`
+    conditions: tuple[str, ...] = ()  # corruptions of the in-domain test set: "blur-3", or "blur" for all five levels
+    recipe: str = ""  # a name under `recipes` of scales/<scale>.yaml
+    training: dict[str, Any] = {}  # this run's exceptions from the scale's `training` and its recipe
 
 
 class Params(Model):
@@ -163,6 +182,7 @@ class Params(Model):
     roots: dict[str, str]
     datasets: dict[str, Dataset]
     runs: dict[str, Run]
+    maps: dict[str, Maps] = {}
     sizes: ScaleParams  # not in params.yaml: the scale's file
 
     @field_validator("seeds")
@@ -181,11 +201,19 @@ class Params(Model):
             for test in run.tests:
                 _declared(test, self.datasets, f"runs.{name}.tests", "datasets")
             _declared(run.detector.backbone, self.sizes.backbones, f"runs.{name}.detector.backbone", "backbones")
+            if run.recipe:
+                _declared(run.recipe, self.sizes.recipes, f"runs.{name}.recipe", "recipes")
             _validated(Training, self._training(run), f"runs.{name}.training")
+            if run.detector.maps:
+                _declared(run.detector.maps, self.maps, f"runs.{name}.detector.maps", "maps")
+        for name, maps in self.maps.items():
+            if maps.run:
+                _declared(maps.run, self.runs, f"maps.{name}.run", "runs")
         return self
 
     def _training(self, run: Run) -> dict[str, Any]:
-        return self.sizes.training.model_dump() | run.training
+        recipe = self.sizes.recipes[run.recipe] if run.recipe else {}
+        return self.sizes.training.model_dump() | recipe | run.training
 
     @cached_property
     def artifacts(self) -> Path:
@@ -226,6 +254,7 @@ class Params(Model):
             "step": run.step.model_dump(mode="json"),
             "augment": run.augment,
             "crop": self.sizes.crop,
+            "maps": self.maps[run.detector.maps].model_dump(mode="json") if run.detector.maps else None,
             "training": self.training(name).model_dump(mode="json"),
         }
 

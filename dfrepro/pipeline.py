@@ -17,6 +17,7 @@ from dfrepro.params import STANDIN, Params
 
 if TYPE_CHECKING:
     from dfrepro.data.manifest import FaceStore
+    from dfrepro.runs import Inputs
 
 NOTEBOOKS = ROOT / "notebooks"
 NOT_RUN = "not-run.json"  # in place of a run that the grid leaves out
@@ -36,6 +37,19 @@ def run_folder(p: Params, run: str, seed: int) -> Path:
 
 def scores_folder(p: Params, run: str, seed: int) -> Path:
     return p.artifacts / "scores" / run / str(seed)
+
+
+def reconstructions_folder(p: Params, dataset: str) -> Path:
+    return p.artifacts / "reconstructions" / dataset
+
+
+def maps_folder(p: Params, name: str, seed: int) -> Path:
+    return p.artifacts / "maps" / name / str(seed)
+
+
+def timing_file(p: Params, run: str, seed: int) -> Path:
+    """How long a training took: beside the artifacts and not among them, for no two trainings take equally long."""
+    return p.artifacts / "timings" / f"{run}-{seed}.json"
 
 
 def results_folder(p: Params) -> Path:
@@ -112,7 +126,19 @@ def train(p: Params, run: str, seed: int) -> None:
     from dfrepro.train.run import train_run
 
     resume = p.artifacts / ".resume" / "runs" / f"{run}-{seed}"
-    train_run(p.spec(run, seed), _store(p, p.run(run).data.dataset), out, resume=resume)
+    last = train_run(p.spec(run, seed), inputs(p, run, seed), out, resume=resume)
+    write_json(timing_file(p, run, seed), {"train_seconds": last["seconds"]})
+
+
+def inputs(p: Params, run: str, seed: int) -> "Inputs":
+    """What a run reads: faces, and the other stages' artifacts that its kind may ask for."""
+    from dfrepro.runs import Inputs
+
+    declared = p.run(run)
+    folders = {"reconstructions": reconstructions_folder(p, declared.data.dataset)}
+    if declared.detector.maps:
+        folders["maps"] = maps_folder(p, declared.detector.maps, seed)
+    return Inputs(_store(p, declared.data.dataset), folders)
 
 
 def evaluate(p: Params, run: str, seed: int) -> None:
@@ -126,8 +152,11 @@ def evaluate(p: Params, run: str, seed: int) -> None:
     from dfrepro.evaluate.run import evaluate_run
 
     stores = {name: _store(p, name) for name in p.run(run).tests}
-    sizes = p.sizes.evaluation
-    write_json(metrics, evaluate_run(trained, stores, out, batch=sizes.batch, frames=sizes.frames))
+    sizes, conditions = p.sizes.evaluation, p.run(run).conditions
+    found = evaluate_run(
+        trained, stores, inputs(p, run, seed), out, batch=sizes.batch, frames=sizes.frames, conditions=conditions
+    )
+    write_json(metrics, found)
 
 
 def embed(p: Params, name: str) -> None:

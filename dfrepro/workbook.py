@@ -37,6 +37,7 @@ class TrainedRun:
     seed: int
     folder: Path
     scored: Path
+    timing: Path
 
     @cached_property
     def meta(self) -> dict[str, Any]:
@@ -52,6 +53,15 @@ class TrainedRun:
         """One row a face and condition: run, seed, dataset, manipulation, video, frame, label, condition, score."""
         return pd.read_parquet(self.scored / "scores.parquet").assign(run=self.name, seed=self.seed)
 
+    @cached_property
+    def measured(self) -> pd.DataFrame:
+        """What is no function of the scores, one row a number: run, seed, dataset, metric, value."""
+        measured = pd.read_csv(self.scored / "measured.csv", dtype={"dataset": str, "metric": str, "value": float})
+        if self.timing.exists():
+            seconds = read_json(self.timing)["train_seconds"]
+            measured.loc[len(measured)] = ["train", "train_seconds", seconds]
+        return measured.assign(run=self.name, seed=self.seed)
+
     def features(self, condition: str = "clean") -> tuple[pd.DataFrame, np.ndarray]:
         """The in-domain test faces under one condition, and their penultimate features (N, D) in the same order."""
         rows = pd.read_parquet(self.scored / "features.parquet")
@@ -62,7 +72,7 @@ class TrainedRun:
     @property
     def window(self) -> int:
         """Side in stored pixels of what the network sees of a face of its training set's store."""
-        from dfrepro.train.run import window
+        from dfrepro.runs.draws import window
 
         return window(self.meta["spec"], self.meta["faces"])
 
@@ -125,12 +135,21 @@ class Workbook:
             for dataset in p.run(name).tests:
                 self.store(dataset)
             pipeline.evaluate(p, name, seed)
-        return TrainedRun(name, seed, folder, scored)
+        return TrainedRun(name, seed, folder, scored, pipeline.timing_file(p, name, seed))
+
+    def named(self, *beginnings: str) -> list[str]:
+        """The declared runs whose names begin so, in the order of params.yaml."""
+        return [run for run in self.params.runs if run.startswith(beginnings)]
 
     def scores(self, runs: Iterable[str]) -> pd.DataFrame:
         """The scores of several runs over all seeds; runs that the grid leaves out are not in it."""
         trained = [self.run(name, seed) for name in runs for seed in self.seeds]
         return pd.concat([run.scores for run in trained if run is not None], ignore_index=True)
+
+    def measured(self, runs: Iterable[str]) -> pd.DataFrame:
+        """The numbers of several runs over all seeds that no table of scores holds (`TrainedRun.measured`)."""
+        trained = [self.run(name, seed) for name in runs for seed in self.seeds]
+        return pd.concat([run.measured for run in trained if run is not None], ignore_index=True)
 
     def embedding(self, name: str) -> pd.DataFrame:
         """A cached UMAP: one row a face and condition, with x and y."""
@@ -151,14 +170,18 @@ class Workbook:
             pipeline.controls(self.params)
         return read_json(path)
 
-    def beside(self, paper: str, table: str, scores: pd.DataFrame) -> pd.DataFrame:
+    def beside(
+        self, paper: str, table: str, scores: pd.DataFrame, measured: pd.DataFrame | None = None
+    ) -> pd.DataFrame:
         """A table as the paper prints it, with what was measured here beside every column that can be measured."""
         from dfrepro.report import ledger
         from dfrepro.report.evidence import Evidence
 
-        return ledger.beside(paper, table, Evidence(None, scores), label=self.data_label)
+        return ledger.beside(paper, table, Evidence(measured, scores), label=self.data_label)
 
-    def verdicts(self, claims: Iterable[str], scores: pd.DataFrame) -> pd.DataFrame:
+    def verdicts(
+        self, claims: Iterable[str], scores: pd.DataFrame, measured: pd.DataFrame | None = None
+    ) -> pd.DataFrame:
         """One row a cell of the named claims: the paper's effect, ours with a 95 % interval, and the verdict.
 
         Intervals are over videos and, where there is more than one, over seeds (dfrepro.report.verdict).
@@ -168,7 +191,7 @@ class Workbook:
         from dfrepro.report.schema import load_claims
         from dfrepro.report.verdict import judge
 
-        evidence = Evidence(None, scores, n_boot=self.params.sizes.evaluation.n_bootstrap)
+        evidence = Evidence(measured, scores, n_boot=self.params.sizes.evaluation.n_bootstrap)
         wanted = set(claims)
         judged = [as_dict(judge(claim, evidence)) for claim in load_claims() if claim.id in wanted]
         rows = [

@@ -1,6 +1,7 @@
 """dvc.yaml says what params.yaml says, and a stage depends on what it reads and on nothing else."""
 
 import json
+import re
 import shutil
 import subprocess
 
@@ -45,8 +46,16 @@ def test_runs_that_perturb_statistics_depend_on_pim_and_only_pseudo_fakes_on_the
             if P.run(run).step.alpha:
                 assert "dfrepro/methods/pim.py" in stage["deps"]
             if P.run(run).data.fakes != "dataset":
-                assert "dfrepro/forge" in stage["deps"]
-    assert "dfrepro/forge" not in STAGES["train"]["deps"]
+                assert f"dfrepro/forge/{P.run(run).data.fakes.replace('-', '_')}.py" in stage["deps"]
+    assert not any("forge" in dep for dep in STAGES["train"]["deps"])
+
+
+def test_a_training_depends_on_the_one_module_of_its_kind():
+    for name, stage in TRAIN.items():
+        own = {dep for dep in stage["deps"] if dep.startswith("dfrepro/runs/")}
+        kinds = {P.run(run).detector.kind for run in stage["matrix"]["run"]}
+        assert {f"dfrepro/runs/{kind}.py" for kind in kinds} <= own, name
+        assert not any("methods/pel" in dep for dep in stage["deps"]) or "pel" in kinds
 
 
 def test_every_dependency_that_is_code_exists():
@@ -80,8 +89,8 @@ def test_a_notebooks_stage_depends_on_every_run_that_its_code_names():
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         source = "".join("".join(cell["source"]) for cell in read_json(path)["cells"] if cell["cell_type"] == "code")
         named = {run for run in P.runs if f'"{run}"' in source}
-        if '"ffpp" in run or "sbi" in run' in source:
-            named |= {run for run in P.runs if "ffpp" in run or "sbi" in run}
+        for beginnings in re.findall(r"wb\.named\(([^)]*)\)", source):
+            named |= {run for run in P.runs if run.startswith(tuple(re.findall(r'"([^"]+)"', beginnings)))}
         read = {dep.rsplit("/", 1)[-1] for dep in STAGES[path.stem]["deps"] if "/scores/" in dep}
         assert named <= read, path.stem
 
@@ -127,7 +136,13 @@ def test_the_command_line_reports_a_mistake_without_a_traceback(capsys):
 
 def test_every_stage_is_a_command_that_the_parser_knows():
     for stage in STAGES.values():
-        words = stage["cmd"].replace("${item.seed}", "0").replace("${item.dataset}", "dfd").split()
+        words = (
+            stage["cmd"]
+            .replace("${item.seed}", "0")
+            .replace("${item.dataset}", "dfd")
+            .replace("${item.maps}", "x")
+            .split()
+        )
         assert words[:3] == ["python", "-m", "dfrepro"]
         parser().parse_args(words[3:])
 

@@ -5,8 +5,8 @@ it shows, where that is cropped and how it is augmented depend on (seed, k) alon
 new epoch begins, a training can resume in the middle of one, and the same face drawn twice is not the same picture.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -27,13 +27,16 @@ class Sample:
     """One face on its way into a batch.
 
     `image` (S, S, 3) uint8 RGB; `label` 1 = fake; `landmarks` (81, 2) float32 in its pixels; `mask` (S, S) uint8, 255
-    where manipulated, or None. Arrays may be views of the store: never write into them.
+    where manipulated, or None. `row` of the manifest. `extras`: more arrays of the window's size for the batch, which
+    every sample of a data set has or none. Arrays may be views of the store: never write into them.
     """
 
     image: np.ndarray
     label: int
     landmarks: np.ndarray
     mask: np.ndarray | None = None
+    row: int = -1
+    extras: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 # An augmentation, or a maker of pseudo-fakes: one stored face in, one or several samples out (a real and its fake). It
@@ -132,21 +135,23 @@ class FaceDataset(Dataset[Batch]):
         return self.__getitems__([draw])
 
     def __getitems__(self, draws: Sequence[int]) -> Batch:
-        """A batch of draws: image (B, 3, size, size) uint8, label (B,), row (B,) of the manifest, draw (B,), and mask
-        (B, size, size) uint8 where there are masks. B is more than len(draws) where the transform makes pairs."""
+        """A batch of draws: image (B, 3, size, size) uint8, label (B,), row (B,) of the manifest, draw (B,), mask
+        (B, size, size) uint8 where there are masks, and the transform's extras (B, ...). B is more than len(draws)
+        where the transform makes pairs."""
         keys = [divmod(int(draw), self.draws) for draw in draws]
         places = np.array([self._order(epoch)[index] for epoch, index in keys])
         if self.transform is None:
-            images, labels, masks, origin = self._plain(places, keys)
+            images, labels, masks, origin, extras = self._plain(places, keys)
         else:
-            images, labels, masks, origin = self._transformed(places, keys)
+            images, labels, masks, origin, extras = self._transformed(places, keys)
         batch = {
             "image": torch.from_numpy(images).permute(0, 3, 1, 2),  # NHWC in memory: the network's format is its matter
             "label": torch.from_numpy(labels),
             "row": torch.from_numpy(self.rows[places][origin]),
             "draw": torch.from_numpy(np.asarray(draws, np.int64)[origin]),
         }
-        return batch | ({} if masks is None else {"mask": torch.from_numpy(masks)})
+        more = extras if masks is None else {"mask": masks, **extras}
+        return batch | {name: torch.from_numpy(values) for name, values in more.items()}
 
     def keys(self, rows: Sequence[int]) -> list[str]:
         """dataset/manipulation/video:frame of rows of the manifest, for messages."""
@@ -189,7 +194,7 @@ class FaceDataset(Dataset[Batch]):
             images[i] = self.store.faces[self.rows[place]][window]
             if masks is not None and self.labels[place]:
                 masks[i] = self._mask(place)[window]
-        return images, self.labels[places], masks, np.arange(len(places))
+        return images, self.labels[places], masks, np.arange(len(places)), {}
 
     def _transformed(self, places: np.ndarray, keys: list[tuple[int, int]]) -> tuple[Any, ...]:
         samples, origin = [], []
@@ -201,14 +206,15 @@ class FaceDataset(Dataset[Batch]):
         zeros = np.zeros((self.size, self.size), np.uint8)
         masks = np.stack([zeros if s.mask is None else s.mask for s in samples]) if masked else None
         labels = np.array([sample.label for sample in samples], np.int64)
-        return np.stack([sample.image for sample in samples]), labels, masks, np.array(origin)
+        extras = {name: np.stack([sample.extras[name] for sample in samples]) for name in samples[0].extras}
+        return np.stack([sample.image for sample in samples]), labels, masks, np.array(origin), extras
 
     def _make(self, place: int, epoch: int, index: int) -> list[Sample]:
         assert self.transform is not None
         row = self.rows[place]
         landmarks = np.asarray(self.store.manifest["landmarks"].iat[row], np.float32).reshape(-1, 2)  # (81, 2)
         mask = self._mask(place) if self.masks and self.labels[place] else None
-        sample = Sample(np.asarray(self.store.faces[row]), int(self.labels[place]), landmarks, mask)
+        sample = Sample(np.asarray(self.store.faces[row]), int(self.labels[place]), landmarks, mask, int(row))
         made = self.transform(sample, np.random.default_rng([self.seed, epoch, 2, index]))
         top, left = self._windows(epoch)[index]
         return [self._cut(one, top, left) for one in ([made] if isinstance(made, Sample) else made)]

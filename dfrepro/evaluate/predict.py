@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from dfrepro.data.dataset import centre
 from dfrepro.data.manifest import FaceStore
 from dfrepro.errors import WorkbookError
-from dfrepro.evaluate.probe import Probe, under
+from dfrepro.evaluate.probe import Corrupted, Probe, under
 
 COLUMNS = ["dataset", "manipulation", "video", "frame", "label", "split"]
 
@@ -63,12 +63,16 @@ def predict_under(
     rows = np.asarray(rows)
     where = torch.device(device) if device is not None else next(detector.parameters()).device
     found: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in probes}
+    clips = store.manifest.iloc[rows].groupby(COLUMNS[:3], sort=False).ngroup().to_numpy()
     training = detector.training
     detector.to(where).eval()
     try:
         for start in tqdm(range(0, len(rows), batch), desc="scoring", unit="batch", disable=not progress):
-            images = _images(store, rows[start : start + batch], size).to(where)  # (B, 3, size, size) uint8
+            these = rows[start : start + batch]
+            faces = np.stack([centre(store.faces[row], size) for row in these])  # (B, size, size, 3): all that is read
             for name, probe in probes.items():
+                shown = probe(faces, these, clips[start : start + batch]) if isinstance(probe, Corrupted) else faces
+                images = torch.from_numpy(shown).permute(0, 3, 1, 2).to(where)  # (B, 3, size, size) uint8
                 found[name].append(_seen(detector, images, probe))
     finally:
         detector.train(training)
@@ -80,11 +84,6 @@ def _seen(detector: nn.Module, images: Tensor, probe: Probe) -> tuple[Tensor, Te
     with under(probe, detector):
         output = detector(images)
     return output.scores.float().cpu(), output.features.float().cpu()
-
-
-def _images(store: FaceStore, rows: np.ndarray, size: int) -> Tensor:
-    faces = np.stack([centre(store.faces[row], size) for row in rows])  # (B, size, size, 3): no more than this is read
-    return torch.from_numpy(faces).permute(0, 3, 1, 2)
 
 
 def _table(store: FaceStore, rows: np.ndarray, outputs: list[tuple[Tensor, Tensor]]) -> Predictions:

@@ -1,4 +1,6 @@
-"""The statistic-shift probe: how much does a detector lean on the statistics of its shallow features?
+"""What a detector is seen through: a shift of its shallow statistics, or a corruption of the faces it is shown.
+
+The statistic-shift probe: how much does a detector lean on the statistics of its shallow features?
 
 TIFS 2024, Sec. III-A, Table II, Figures 1 and 3: at test time the mean of every channel of every image is scaled by 1.2
 and its standard deviation by .65, at every site (the effects compound). The paper says "variance" and divides by it, so
@@ -9,8 +11,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor, nn
 
+from dfrepro.errors import WorkbookError
+from dfrepro.evaluate.corruptions import CORRUPTIONS, corrupt
 from dfrepro.methods.pim import Site, SiteHooks, sites_of
 
 
@@ -36,9 +41,41 @@ class StatisticShift:
         return self.sigma * (h - mean) + self.mu * mean
 
 
-Probe = StatisticShift | None  # None: the detector as it is
+@dataclass(frozen=True)
+class Corrupted:
+    """The faces corrupted by `name`, one of `CORRUPTIONS`, at `level`. A face's draws depend on `seed` and its row."""
+
+    name: str
+    level: int
+    seed: int = 0
+
+    def __call__(self, faces: np.ndarray, rows: np.ndarray, clips: np.ndarray) -> np.ndarray:
+        """Faces (B, S, S, 3) uint8 with their row and the number of their video (B,) -> a new array like them."""
+        starts = np.flatnonzero(np.r_[True, np.diff(clips) != 0]) if self.name == "video" else np.arange(len(faces))
+        parts = [
+            corrupt(part, self.name, self.level, seed=self.seed, first=int(row))
+            for part, row in zip(np.split(faces, starts[1:]), rows[starts])
+        ]
+        return np.concatenate(parts)
+
+
+def corruptions(conditions: Sequence[str]) -> dict[str, Corrupted]:
+    """Conditions as `Run.conditions` names them, one by one: "blur-3", or "blur" for "blur-1" to "blur-5"."""
+    found: dict[str, Corrupted] = {}
+    for condition in conditions:
+        name, _, level = (condition, "", "") if condition in CORRUPTIONS else condition.rpartition("-")
+        if name not in CORRUPTIONS or level not in ("", *"12345"):
+            known = ", ".join(CORRUPTIONS)
+            raise WorkbookError(
+                f"no condition {condition!r}", where="conditions", remedy=f"Name one of {known}, or blur-3"
+            )
+        found |= {f"{name}-{n}": Corrupted(name, n) for n in ([int(level)] if level else range(1, 6))}
+    return found
+
+
+Probe = StatisticShift | Corrupted | None  # None: the detector, and the faces, as they are
 
 
 def under(probe: Probe, model: nn.Module) -> AbstractContextManager[None]:
     """The context in which `model` is seen through `probe`."""
-    return nullcontext() if probe is None else probe.on(model)
+    return probe.on(model) if isinstance(probe, StatisticShift) else nullcontext()

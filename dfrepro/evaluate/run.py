@@ -1,11 +1,12 @@
 """A trained run on its test sets: every face passes the network once, whatever number of tables reads its scores.
 
+measured.csv      one row a number that is no function of the scores: dataset, metric, value
 scores.parquet    one row a face and condition: dataset, manipulation, video, frame, label, condition, score
-features.parquet  the in-domain test faces under each condition, in the order of features.npy (N, D) float32
+features.parquet  the in-domain test faces, clean and shifted, in the order of features.npy (N, D) float32
 undefined.json    metrics that have no value on a set, and why
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +17,33 @@ from dfrepro.data.dataset import select
 from dfrepro.data.manifest import FaceStore
 from dfrepro.evaluate import metrics
 from dfrepro.evaluate.predict import Predictions, predict_under
-from dfrepro.evaluate.probe import Probe, StatisticShift
+from dfrepro.evaluate.probe import Probe, StatisticShift, corruptions
 from dfrepro.files import atomic_folder, write_json
+from dfrepro.runs import Inputs, Measurement, recipes
+from dfrepro.runs.draws import window
 from dfrepro.train import checkpoint
-from dfrepro.train.run import load_detector, window
+from dfrepro.train.run import load_detector
 
 CLEAN = "clean"
-IN_DOMAIN: dict[str, Probe] = {CLEAN: None, "shifted": StatisticShift()}  # SPEC P1, Table II
+EMBEDDED = (CLEAN, "shifted")  # conditions whose features are kept
 ROWS = ["dataset", "manipulation", "video", "frame", "label"]
 TOLD = ("video_auc", "video_eer", "video_accuracy", "video_log_loss", "frame_auc")  # what `dvc metrics show` shows
 
 
 def evaluate_run(
-    trained: Path, stores: Mapping[str, FaceStore], out: Path, *, batch: int, frames: int
+    trained: Path,
+    stores: Mapping[str, FaceStore],
+    inputs: Inputs,
+    out: Path,
+    *,
+    batch: int,
+    frames: int,
+    conditions: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Score the test split of each store with the detector in `trained`; write `out` whole or not at all.
 
-    `frames`: at most so many a video. The set that the run was trained on is also scored under the statistic shift.
+    inputs: what the run was trained on. frames: at most so many a video. The set that the run was trained on is also
+    scored under `conditions`, corruptions by name, and by a plain detector under the statistic shift (P1, Table II).
     Returns the metrics by test set and condition, without those that are undefined.
     """
     spec = checkpoint.load_meta(trained)["spec"]
@@ -40,14 +51,28 @@ def evaluate_run(
     found = {}
     for name, store in stores.items():
         rows = select(store.manifest, split="test", frames=frames)
-        probes: Mapping[str, Probe] = IN_DOMAIN if name == spec["data"]["dataset"] else {CLEAN: None}
+        probes = _probes(spec, conditions) if name == spec["data"]["dataset"] else {CLEAN: None}
         found[name] = predict_under(detector, store, rows, probes, size=window(spec, store.meta), batch=batch)
+    measure = getattr(recipes(spec), "measure", None)
+    measured = [] if measure is None else measure(detector, spec, stores, inputs)
     summaries = {_title(name, condition): metrics.summary(seen.frames) for name, condition, seen in _each(found)}
     with atomic_folder(out) as folder:
+        pd.DataFrame(measured, columns=Measurement._fields).to_csv(folder / "measured.csv", index=False)
         _write_scores(folder, found)
         _write_features(folder, found.get(spec["data"]["dataset"], {}))
         write_json(folder / "undefined.json", {name: reasons for name, (_, reasons) in summaries.items()})
-    return {name: {m: values[m] for m in TOLD if np.isfinite(values[m])} for name, (values, _) in summaries.items()}
+    told = {name: {m: values[m] for m in TOLD if np.isfinite(values[m])} for name, (values, _) in summaries.items()}
+    for dataset, metric, value in measured:
+        told.setdefault(dataset, {})[metric] = value
+    return told
+
+
+def _probes(spec: dict[str, Any], conditions: Sequence[str]) -> dict[str, Probe]:
+    """What the in-domain test set is seen through, by name."""
+    probes: dict[str, Probe] = {CLEAN: None}
+    if spec["detector"]["kind"] == "backbone":
+        probes["shifted"] = StatisticShift()
+    return probes | corruptions(conditions)
 
 
 def _each(found: Mapping[str, Mapping[str, Predictions]]) -> list[tuple[str, str, Predictions]]:
@@ -64,6 +89,7 @@ def _write_scores(folder: Path, found: Mapping[str, Mapping[str, Predictions]]) 
 
 
 def _write_features(folder: Path, under: Mapping[str, Predictions]) -> None:
+    under = {condition: seen for condition, seen in under.items() if condition in EMBEDDED}
     if not under:  # the run's own set is not among its test sets
         return
     rows = [seen.frames[[*ROWS, "row"]].assign(condition=condition) for condition, seen in under.items()]

@@ -39,8 +39,8 @@ FFPP = Domain(
 )
 DFD = Domain(
     recipes=(
-        Recipe("DeepFakeDetection", "swap", "hull", 7, Decoder(28, uneven=0.02, skip=0.75), mismatch=0.015),
-        Recipe("DeepFakeDetection", "swap", "inner", 6, Decoder(24, "linear", skip=0.75), mismatch=0.03),
+        Recipe("DeepFakeDetection", "swap", "hull", 7, Decoder(28, uneven=0.02, skip=0.8), mismatch=0.015),
+        Recipe("DeepFakeDetection", "swap", "inner", 6, Decoder(24, "linear", skip=0.8), mismatch=0.025),
     ),
     camera=CameraModel(blur=(0.4, 0.9), noise=(0.002, 0.008)),
     light=LightModel(sky=(0.3, 0.55)),

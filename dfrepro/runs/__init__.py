@@ -1,0 +1,86 @@
+"""How a run of each kind is put together: one module a kind of detector, found by its name in `params.yaml`.
+
+`dfrepro.runs.<kind>` holds `build(spec)`, the detector with initial weights, and `prepare(spec, inputs)`, everything
+that its training needs; where scores do not say everything, also `measure(detector, spec, stores, inputs)`. Methods
+know no data, data knows no method: here they meet. A stage of dvc.yaml depends on the one module of its kind.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, get_args
+
+from torch import nn
+
+from dfrepro.data.dataset import FaceDataset
+from dfrepro.data.manifest import FaceStore
+from dfrepro.errors import WorkbookError
+from dfrepro.params import Kind
+from dfrepro.train.fit import Refine
+from dfrepro.train.steps import Loss
+
+Spec = dict[str, Any]  # Params.spec: everything that decides the weights, as plain data
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a run reads: the faces of its training set and, where its kind asks for them, other stages' artifacts.
+
+    `folders`: "reconstructions" (FIA-USA's), "maps" (FoCus' supervision).
+    """
+
+    store: FaceStore
+    folders: Mapping[str, Path] = field(default_factory=dict)
+
+    def folder(self, name: str) -> Path:
+        path = self.folders.get(name)
+        if path is None or not path.exists():
+            raise WorkbookError(f"the {name} are not there", where=path or name, remedy="Run `dvc repro` or `dvc pull`")
+        return path
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """What `dfrepro.train.run` trains: a detector on draws of faces by a loss, refined before a step or not."""
+
+    detector: nn.Module
+    data: FaceDataset
+    loss: Loss
+    refine: Refine | None = None
+
+
+class Measurement(NamedTuple):
+    """One number that is no function of the scores, of a run on a test set."""
+
+    dataset: str  # as in the faces' manifest: "ffpp", "cdfv2"
+    metric: str
+    value: float
+
+
+class Recipes(Protocol):
+    """What a module of this package offers; `measure` may be absent."""
+
+    def build(self, spec: Spec) -> nn.Module: ...
+
+    def prepare(self, spec: Spec, inputs: Inputs) -> Ingredients: ...
+
+
+def recipes(spec: Spec) -> Any:
+    """The module for the kind of detector that a specification names."""
+    kind = spec["detector"]["kind"]
+    if kind not in get_args(Kind):
+        raise WorkbookError(
+            f"detector.kind is {kind!r}", where=spec["run"], remedy=f"One of {', '.join(get_args(Kind))}"
+        )
+    return import_module(f"dfrepro.runs.{kind}")
+
+
+def variant(spec: Spec, known: Mapping[str, Any]) -> Any:
+    """The variant that a specification names, of a method's `VARIANTS`."""
+    name = spec["detector"]["variant"]
+    if name not in known:
+        raise WorkbookError(
+            f"detector.variant is {name!r}", where=f"runs.{spec['run']}", remedy=f"One of {', '.join(known)}"
+        )
+    return known[name]
