@@ -11,7 +11,8 @@ def test_every_declared_run_has_recipes_for_its_kind():
     p = params.load(scale="smoke")
     for run in p.runs:
         found = recipes(p.spec(run, 0))
-        assert callable(found.build) and callable(found.prepare)
+        assert callable(found.build)
+        assert callable(found.prepare)
 
 
 def test_an_unknown_kind_is_an_error_that_names_the_run():
