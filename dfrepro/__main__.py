@@ -45,6 +45,12 @@ def controls(args: argparse.Namespace) -> None:
     pipeline.controls(params.load())
 
 
+def reconstruct(args: argparse.Namespace) -> None:
+    from dfrepro import params, pipeline
+
+    pipeline.reconstruct(params.load(), args.dataset)
+
+
 def train(args: argparse.Namespace) -> None:
     from dfrepro import params, pipeline
 
@@ -105,6 +111,8 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--limit", type=int, help="read the first so many videos only")
     command(check, "say what is there below each declared root, what is missing, and what to do")
     command(controls, "measure the stand-in's short-cut controls")
+    sub = command(reconstruct, "pass a dataset's training reals through an autoencoder and a super-resolver (FIA-USA)")
+    sub.add_argument("--dataset", required=True, help="a name under `datasets` in params.yaml")
     for function, help in ((train, "train one run with one seed"), (evaluate, "score every test set with a run")):
         sub = command(function, help)
         sub.add_argument("run", help="a name under `runs` in params.yaml")

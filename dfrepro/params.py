@@ -88,6 +88,22 @@ class Training(Model):
     compile: bool = False
 
 
+class Reconstruction(Model):
+    """What FIA-USA's pseudo-fakes are reconstructed by: two small networks, `steps` of training on real faces, or the
+    paper's own from local files. Relative paths are below the repository's root.
+    """
+
+    steps: Count = 600
+    autoencoder: str | None = None  # folder of a KL autoencoder, as diffusers saves it
+    restorer: str | None = None  # safetensors file of a GFPGAN-class restorer
+
+    @model_validator(mode="after")
+    def both_or_neither(self) -> "Reconstruction":
+        if bool(self.autoencoder) != bool(self.restorer):
+            raise ValueError("give autoencoder and restorer, or neither for the small networks")
+        return self
+
+
 class Evaluation(Model):
     batch: Count = 256
     frames: Count = 32
@@ -103,6 +119,7 @@ class ScaleParams(Model):
     backbones: dict[str, Backbone]
     training: Training
     recipes: dict[str, dict[str, Any]] = {}  # a paper's exceptions from `training`; a run names its recipe
+    reconstruction: Reconstruction = Reconstruction()
     evaluation: Evaluation = Evaluation()
 
 

@@ -114,6 +114,27 @@ def controls(p: Params) -> None:
     write_json(results_folder(p) / "controls.json", measure.run(_store(p, "ffpp-c23"), p.artifacts / "standin"))
 
 
+def reconstruct(p: Params, dataset: str) -> None:
+    """Pass every training real of a declared dataset through FIA-USA's reconstructors, trained on the same faces."""
+    from dfrepro.data.dataset import select
+    from dfrepro.forge import reconstruct as small
+
+    store, resume = _store(p, dataset), p.artifacts / ".resume" / "reconstructions" / dataset
+    reals = select(store.manifest, split="train", label=0)
+    sizes = p.sizes.reconstruction
+    if sizes.autoencoder and sizes.restorer:
+        from dfrepro.forge.reconstruct_pretrained import kl_autoencoder, restorer
+
+        networks = {"ae": kl_autoencoder(ROOT / sizes.autoencoder), "sr": restorer(ROOT / sizes.restorer)}
+    else:
+        small.train_reconstructors(store, reals, resume / "networks", steps=sizes.steps)
+        networks = small.load_reconstructors(resume / "networks")
+    small.reconstruct(
+        store, reals, networks, reconstructions_folder(p, dataset), device=_device(), resume=resume / "faces"
+    )
+    shutil.rmtree(resume, ignore_errors=True)
+
+
 # --- runs ----------------------------------------------------------------------------------------------------------
 
 
@@ -265,6 +286,12 @@ def _notebook(name: str) -> dict:
         known = ", ".join(sorted(p.stem for p in NOTEBOOKS.glob("*.ipynb")))
         raise WorkbookError(f"there is no notebook {name!r}", where="notebooks", remedy=f"Known: {known}")
     return read_json(path)
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _cores() -> int:

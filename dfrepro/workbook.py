@@ -128,7 +128,7 @@ class Workbook:
             return None
         folder, scored = pipeline.run_folder(p, name, seed), pipeline.scores_folder(p, name, seed)
         if not _is_of(folder, p.spec(name, seed)):
-            self.store(p.run(name).data.dataset)
+            self._inputs_ready(name)
             pipeline.train(p, name, seed)
             shutil.rmtree(scored, ignore_errors=True)
         if not scored.exists():
@@ -136,6 +136,14 @@ class Workbook:
                 self.store(dataset)
             pipeline.evaluate(p, name, seed)
         return TrainedRun(name, seed, folder, scored, pipeline.timing_file(p, name, seed))
+
+    def _inputs_ready(self, name: str) -> None:
+        """What a run trains on, made now where it is not there yet."""
+        data = self.params.run(name).data
+        self.store(data.dataset)
+        made = pipeline.reconstructions_folder(self.params, data.dataset)
+        if data.fakes == "fia-usa" and not made.exists():
+            pipeline.reconstruct(self.params, data.dataset)
 
     def named(self, *beginnings: str) -> list[str]:
         """The declared runs whose names begin so, in the order of params.yaml."""

@@ -38,7 +38,8 @@ QUANTILES = np.array([NormalDist().inv_cdf((i + 0.5) / 256) for i in range(256)]
 class FiaUsa:
     """Makes a `Pair` of `size` pixels out of a stored crop, its landmarks and its reconstructions.
 
-    `margin`: see `DrawView`. `kinds`: "uniform" over the five masks, or "macro-micro", half each and then uniform.
+    `margin`: see `DrawView`. `kinds`: "uniform" over the five masks, "macro-micro", half each and then uniform, or one
+    kind alone ("hull": without MTMS). `without`: "ae" or "sr", never drawn; nothing is reconstructed in their place.
     `literal`: names of `LITERAL`. `augment`: CutOut and noise.
     """
 
@@ -50,16 +51,20 @@ class FiaUsa:
         margin: tuple[float, float] | None = (0.05, 0.20),
         *,
         kinds: str = "uniform",
+        without: Collection[str] = (),
         literal: Collection[str] = (),
         augment: bool = True,
         hsv_limit: float = 0.3,
     ):
-        if kinds not in ("uniform", "macro-micro"):
-            raise WorkbookError(f"unknown choice of masks {kinds!r}", remedy="Choose uniform or macro-micro")
+        if kinds not in (known := ("uniform", "macro-micro", *MASK_KINDS)):
+            raise WorkbookError(f"unknown choice of masks {kinds!r}", remedy=f"Choose one of {', '.join(known)}")
+        if isinstance(without, str) or set(without) - {"ae", "sr"}:
+            raise WorkbookError(f"without {without!r} is no list of reconstructions", remedy="Choose among ae, sr")
         if unknown := set(literal) - set(LITERAL):
             raise WorkbookError(f"unknown variant {sorted(unknown)}", remedy=f"Choose among {', '.join(LITERAL)}")
         self.draw_view = DrawView(size, margin)
-        self.kinds, self.literal, self.augment, self.hsv_limit = kinds, frozenset(literal), augment, hsv_limit
+        self.kinds, self.without, self.literal = kinds, frozenset(without), frozenset(literal)
+        self.augment, self.hsv_limit = augment, hsv_limit
 
     def __call__(
         self,
@@ -90,7 +95,11 @@ class FiaUsa:
         return draw_noise(draw_cutout(pair, rng), rng) if self.augment else pair
 
     def draw_reconstruction(self, rng: np.random.Generator) -> str | None:
-        """ "ae", "sr" or None, with .3, .2, .5."""
+        """ "ae", "sr" or None, with .3, .2, .5; what is in `without` becomes None, its share going to none."""
+        name = self._draw_name(rng)
+        return None if name in self.without else name
+
+    def _draw_name(self, rng: np.random.Generator) -> str | None:
         draw = rng.random()
         if draw < 0.3:
             return "ae"
@@ -100,6 +109,8 @@ class FiaUsa:
 
     def draw_kind(self, rng: np.random.Generator) -> str:
         """One of `MASK_KINDS`."""
+        if self.kinds in MASK_KINDS:
+            return self.kinds
         if self.kinds == "uniform":
             group: tuple[str, ...] = tuple(MASK_KINDS)
         else:

@@ -92,6 +92,30 @@ def test_masks_are_drawn_uniformly_or_half_macro():
     assert halves["eyes"] / 5000 == pytest.approx(1 / 6, abs=0.02)
 
 
+def test_without_mtms_every_mask_is_the_hull():
+    rng = np.random.default_rng(0)
+    assert {FiaUsa(64, kinds="hull").draw_kind(rng) for _ in range(50)} == {"hull"}
+
+
+@pytest.mark.parametrize(
+    ("without", "expected"),
+    [(["sr"], {"ae": 0.3, None: 0.7}), (["ae"], {"sr": 0.2, None: 0.8}), (["ae", "sr"], {None: 1})],
+)
+def test_the_share_of_a_reconstruction_left_out_goes_to_none(without, expected):
+    rng, other = np.random.default_rng(0), np.random.default_rng(0)
+    drawn = [FiaUsa(64, without=without).draw_reconstruction(rng) for _ in range(20_000)]
+    counts = Counter(drawn)
+    assert {name: count / 20_000 for name, count in counts.items()} == pytest.approx(expected, abs=0.012)
+    whole = [FiaUsa(64).draw_reconstruction(other) for _ in range(20_000)]
+    assert all(part == full or full in without for part, full in zip(drawn, whole))  # the other draws stay paired
+
+
+@pytest.mark.parametrize("options", [{"kinds": "nose"}, {"without": ["gan"]}, {"without": "sr"}])
+def test_options_that_do_not_exist_are_errors_that_name_the_choice(options):
+    with pytest.raises(WorkbookError, match="Choose"):
+        FiaUsa(64, **options)
+
+
 def test_the_literal_blend_puts_the_source_inside(image, landmarks, reconstructions, plain, monkeypatch):
     monkeypatch.setattr(FiaUsa, "draw_reconstruction", lambda *_: "ae")
     forge = FiaUsa(160, margin=None, augment=False, literal=["source-inside"])
