@@ -6,7 +6,7 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 export MPLBACKEND := agg
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test test-long lint lab bench notebooks book clean
+.PHONY: help setup repro study test test-long lint lab bench notebooks book clean
 
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -23,6 +23,9 @@ setup: $(VENV)/installed ## make the environment in .venv from requirements.lock
 
 repro: setup ## run the pipeline at the scale that params.yaml names: data, trainings, notebooks
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
+
+study: setup ## the full grid with five seeds, into results/study/ (hours; killed, it goes on where it was)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m dfrepro study
 
 test: setup lint ## lint, unit tests, and every notebook at smoke scale under nbval
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m "not long" tests --nbval --nbval-current-env --nbval-cell-timeout 600 notebooks

@@ -86,6 +86,16 @@ def notebook(args: argparse.Namespace) -> None:
         raise WorkbookError("notebook needs a name, or --publish", where="command line")
 
 
+def study(args: argparse.Namespace) -> int:
+    from dfrepro import study
+
+    words = {"scale": args.scale, "grid": args.grid, "seeds": args.seeds}
+    if args.collect:
+        study.collect(words)
+        return 0
+    return study.run(words, args.targets)
+
+
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="dfrepro", description="Five papers on face-forgery detection, replicated.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -124,6 +134,12 @@ def parser() -> argparse.ArgumentParser:
     sub = command(notebook, "execute a notebook with papermill")
     sub.add_argument("name", nargs="?", help="such as 01_motivation")
     sub.add_argument("--publish", action="store_true", help="copy the executed outputs into notebooks/")
+    sub = command(study, "run the committed study: the pipeline with other words, in a clone; results/study/")
+    sub.add_argument("targets", nargs="*", help="stages to run (default: all)")
+    sub.add_argument("--scale", default="laptop")
+    sub.add_argument("--grid", default="full", choices=["core", "full"])
+    sub.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    sub.add_argument("--collect", action="store_true", help="only copy what has been found so far")
     return top
 
 

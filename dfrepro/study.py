@@ -1,0 +1,88 @@
+"""The committed study: the same pipeline with other words (grid, seeds), in a folder of its own.
+
+`make study` clones the repository into build/study, writes the words into that clone's params.yaml and runs `dvc
+repro` there, so that what a newcomer's `make repro` has made stays as it is; the two share one DVC cache. Killed and
+called again it goes on: a stage that is done is not run again. When it ends, or with `collect` at any time, what was
+found is copied to results/study/: claims.json, every run's metrics, the notebooks' figures, and provenance.json.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dfrepro.errors import WorkbookError
+from dfrepro.files import ROOT, write_json
+
+CLONE, RESULTS = ROOT / "build" / "study", ROOT / "results" / "study"
+WORDS = ("scale", "grid", "seeds")
+
+
+def run(words: dict[str, Any], targets: Sequence[str] = ()) -> int:
+    """Run the pipeline with these words in the clone, as far as it goes, and collect. Returns DVC's exit status."""
+    prepare(words)
+    command = [sys.executable, "-m", "dvc", "repro", "--keep-going", *targets]
+    status = subprocess.run(command, cwd=CLONE, env=_environment(), check=False).returncode
+    collect(words)
+    return status
+
+
+def prepare(words: dict[str, Any]) -> None:
+    """Bring the clone to this commit, with these words in its params.yaml and this repository's DVC cache."""
+    if not CLONE.exists():
+        CLONE.parent.mkdir(parents=True, exist_ok=True)
+        _git(ROOT, "clone", "--quiet", str(ROOT), str(CLONE))
+    _git(CLONE, "checkout", "--quiet", "--", "params.yaml")
+    _git(CLONE, "fetch", "--quiet", "origin", _commit(ROOT))
+    _git(CLONE, "checkout", "--quiet", "--detach", _commit(ROOT))
+    (CLONE / ".dvc" / "config.local").write_text(f"[cache]\n    dir = {ROOT / '.dvc' / 'cache'}\n", encoding="utf-8")
+    file = CLONE / "params.yaml"
+    file.write_text(with_words(file.read_text(encoding="utf-8"), words), encoding="utf-8")
+
+
+def with_words(text: str, words: dict[str, Any]) -> str:
+    """The text of a params.yaml with other top-level words; comments and all else stay as they are."""
+    for name, value in words.items():
+        text, found = re.subn(rf"(?m)^{name}: [^#\n]*?(?=\s*(#|$))", f"{name}: {value}", text)
+        if found != 1:
+            raise WorkbookError(f"there are {found} lines that give {name}", where="params.yaml", remedy="Give one")
+    return text
+
+
+def collect(words: dict[str, Any]) -> None:
+    """Copy what the clone has found so far, and write the verdicts on it, to results/study/."""
+    scale = str(words["scale"])
+    done = subprocess.run([sys.executable, "-m", "dfrepro", "claims"], cwd=CLONE, env=_environment(), check=False)
+    if done.returncode:
+        raise WorkbookError("its claims cannot be judged", where=CLONE, remedy="Read the message above")
+    shutil.rmtree(RESULTS, ignore_errors=True)
+    shutil.copytree(CLONE / "results" / scale, RESULTS)
+    figures = CLONE / "artifacts" / scale / "figures"
+    if figures.exists():
+        shutil.copytree(figures, RESULTS / "figures")
+    write_json(
+        RESULTS / "provenance.json",
+        {**{name: words[name] for name in WORDS}, "commit": _commit(CLONE), "ended": f"{datetime.now(UTC):%Y-%m-%d}"},
+    )
+
+
+def _commit(repository: Path) -> str:
+    return _git(repository, "rev-parse", "HEAD")
+
+
+def _git(where: Path, *words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=where, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise WorkbookError(f"git {words[0]} failed: {done.stderr.strip()}", where=where)
+    return done.stdout.strip()
+
+
+def _environment() -> dict[str, str]:
+    """This process' environment, with the clone's own code in front."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    return os.environ | {"PYTHONPATH": str(CLONE), "PATH": path}
