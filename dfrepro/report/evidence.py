@@ -73,6 +73,26 @@ def weighted_log_loss(labels: np.ndarray, scores: np.ndarray, weights: np.ndarra
     return _mean(-np.where(labels == 1, np.log(clipped), np.log1p(-clipped)), weights)
 
 
+def weighted_eer(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Equal error rate of the linearly interpolated ROC for each row of `weights` (B, n); NaN where a class has none.
+
+    SPEC P2 (d): scores increase with P(fake). Chance is .5, and less is better: a claim would ask for a fall.
+    """
+    order = np.argsort(-scores, kind="stable")
+    labels, weights = labels[order].astype(bool), weights[:, order].astype(float)
+    starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) != 0])  # first of each group of equal scores
+    rates = []
+    for side in (np.where(labels, 0, weights), np.where(labels, weights, 0)):  # of reals, of fakes
+        count = np.cumsum(np.add.reduceat(side, starts, axis=1), axis=1)  # (B, groups)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            rates.append(np.pad(count / count[:, -1:], ((0, 0), (1, 0))))  # from (0, 0)
+    alarms, hits = rates
+    gap = alarms + hits - 1  # from −1 to 1: where it is 0, false positives are as frequent as misses
+    after = np.maximum((gap >= 0).argmax(axis=1), 1)[:, None]
+    g1, g0, a1, a0 = (np.take_along_axis(x, i, axis=1)[:, 0] for x in (gap, alarms) for i in (after, after - 1))
+    return a0 - g0 / (g1 - g0) * (a1 - a0)
+
+
 def _mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return (weights @ values.astype(float)) / weights.sum(axis=1)
 
@@ -84,6 +104,7 @@ METRICS: dict[str, tuple[Weighted, bool]] = {
     "log_loss": (weighted_log_loss, False),
     "frame_auc": (weighted_auc, True),
     "frame_accuracy": (weighted_accuracy, True),
+    "frame_eer": (weighted_eer, True),
 }
 
 

@@ -11,6 +11,7 @@ from dfrepro.report.evidence import (
     read_evidence,
     weighted_accuracy,
     weighted_auc,
+    weighted_eer,
     weighted_log_loss,
 )
 from dfrepro.report.schema import Operand
@@ -40,6 +41,35 @@ def test_auc_of_draws_is_sklearns_on_repeated_videos(most_pairs, monkeypatch):
     for row, auc in zip(draws.astype(int), auc_of_draws(labels, scores, video, draws)):
         repeats = row[video]
         assert auc == pytest.approx(roc_auc_score(np.repeat(labels, repeats), np.repeat(scores, repeats)), abs=1e-6)
+
+
+def equal_error_rate(labels: np.ndarray, scores: np.ndarray) -> float:
+    """By its definition, on a fine grid along the ROC polygon."""
+    thresholds = sorted(set(scores), reverse=True)
+    alarms = [0.0, *((scores >= t)[labels == 0].mean() for t in thresholds)]
+    misses = [1.0, *((scores < t)[labels == 1].mean() for t in thresholds)]
+    place = np.linspace(0, len(alarms) - 1, 200_001)
+    corners = np.arange(len(alarms))
+    along = [np.interp(place, corners, rate) for rate in (alarms, misses)]
+    return float(along[0][np.argmin(np.abs(along[0] - along[1]))])
+
+
+@pytest.mark.parametrize("decimals", [1, 6])  # one decimal: many ties
+def test_weighted_eer_is_where_false_alarms_are_as_frequent_as_misses(decimals):
+    rng = np.random.default_rng(4)
+    labels = rng.integers(2, size=40)
+    scores = (rng.random(40) + 0.3 * labels).round(decimals)
+    weights = rng.integers(1, 4, size=(5, 40))
+    for row, eer in zip(weights, weighted_eer(labels, scores, weights)):
+        assert eer == pytest.approx(equal_error_rate(np.repeat(labels, row), np.repeat(scores, row)), abs=1e-3)
+
+
+def test_weighted_eer_of_the_extremes():
+    labels, weights = np.array([0, 0, 1, 1]), np.ones((1, 4))
+    assert weighted_eer(labels, np.array([0.1, 0.2, 0.8, 0.9]), weights)[0] == 0
+    assert weighted_eer(labels, np.array([0.9, 0.8, 0.2, 0.1]), weights)[0] == 1
+    assert weighted_eer(labels, np.full(4, 0.5), weights)[0] == 0.5
+    assert np.isnan(weighted_eer(np.ones(4), np.arange(4.0), weights)[0])
 
 
 def test_auc_of_one_class_is_not_a_number():
