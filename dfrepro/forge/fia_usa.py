@@ -31,7 +31,7 @@ LITERAL = {
     "source-inside": "I_F = M I_s + (1 - M) I_t: real and fake then agree inside the mask",
 }
 CUTOUT_P, CUTOUT_SIDES = 0.5, (0.1, 0.3)  # of the picture's side
-NOISE_P, NOISE_SIGMAS = 0.5, (1.0, 5.0)  # grey levels
+NOISE_P, NOISE_SIGMAS, NOISE_SIDE = 0.5, (1.0, 5.0), 380  # grey levels, in a picture of so many pixels a side
 QUANTILES = np.array([NormalDist().inv_cdf((i + 0.5) / 256) for i in range(256)])
 
 
@@ -161,12 +161,13 @@ def draw_cutout(pair: Pair, rng: np.random.Generator) -> Pair:
 def draw_noise(pair: Pair, rng: np.random.Generator) -> Pair:
     """With p .5, add one field of Gaussian noise to both members.
 
-    Drawn as bytes through the normal distribution's 256 quantiles: a fiftieth of the time of floats, and an eight-bit
-    picture cannot tell.
+    Weaker in smaller pictures: a face of fewer pixels has fewer of them to average it out. Drawn as bytes through the
+    normal distribution's 256 quantiles: a fiftieth of the time of floats, and an eight-bit picture cannot tell.
     """
     if rng.random() >= NOISE_P:
         return pair
-    levels = np.rint(rng.uniform(*NOISE_SIGMAS) * QUANTILES).astype(np.int16)
+    sigma = rng.uniform(*NOISE_SIGMAS) * min(1.0, len(pair.mask) / NOISE_SIDE)
+    levels = np.rint(sigma * QUANTILES).astype(np.int16)
     drawn = np.frombuffer(rng.bytes(pair.real.size), np.uint8).reshape(pair.real.shape)
     noise = cv2.LUT(drawn, levels)
     real, fake = (cv2.add(picture, noise, dtype=cv2.CV_8U) for picture in (pair.real, pair.fake))

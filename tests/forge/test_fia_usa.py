@@ -156,10 +156,10 @@ def test_cutout_is_one_black_square_on_both_and_leaves_most_of_the_forgery():
 
 
 def test_noise_is_gaussian_white_and_the_same_on_both():
-    grey = np.full((128, 128, 3), 128, np.uint8)
+    grey = np.full((380, 380, 3), 128, np.uint8)
     spreads = []
     for seed in range(60):
-        pair = draw_noise(Pair(grey, grey.copy(), np.zeros((128, 128), np.float32)), np.random.default_rng(seed))
+        pair = draw_noise(Pair(grey, grey.copy(), np.zeros((380, 380), np.float32)), np.random.default_rng(seed))
         np.testing.assert_array_equal(pair.real, pair.fake)
         noise = pair.real.astype(float) - 128
         spreads.append(noise.std())
@@ -171,6 +171,14 @@ def test_noise_is_gaussian_white_and_the_same_on_both():
     assert (spreads == 0).mean() == pytest.approx(0.5, abs=0.2)
     assert spreads[spreads > 0].min() > 0.8
     assert spreads.max() < 5.2
+
+
+def test_noise_averaged_over_a_face_is_as_strong_in_a_small_picture_as_in_a_large_one():
+    def spread(side: int) -> float:
+        pair = Pair(*np.full((2, side, side, 3), 128, np.uint8), np.zeros((side, side), np.float32))
+        return np.mean([draw_noise(pair, np.random.default_rng(seed)).real.std() for seed in range(40)])
+
+    assert spread(190) == pytest.approx(spread(380) / 2, rel=0.1)
 
 
 def test_the_same_generator_gives_the_same_pair_in_any_process(image, landmarks, reconstructions):
