@@ -1,0 +1,176 @@
+"""FPG's figures and tables (P0): corruption curves, the refinement's steps, the perturbations, saliency, cost."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from dfrepro.report import plots
+from dfrepro.report.evidence import Evidence
+from dfrepro.report.schema import Operand
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+CORRUPTIONS = ("saturation", "contrast", "blocks", "blur", "pixelation", "jpeg")
+NAMES = {"pixelation": 'pixelation (their "JPEG")', "jpeg": "JPEG proper"}
+LEVELS = range(6)
+NOT_RUN = "not run"
+
+
+def corruption_curves(evidence: Evidence, run: str, test: str = "ffpp") -> pd.DataFrame:
+    """Figure 2a as data: corruption, level (0 is clean), video AUC, low and high (95 % over videos; mean of seeds)."""
+    rows = []
+    for name in CORRUPTIONS:
+        for level in LEVELS:
+            condition = f"{name}-{level}" if level else "clean"
+            operand = Operand(run=run, test=(test,), metric="video_auc", condition=(condition,))
+            seeds = [seed for seed in evidence.seeds(run) if evidence.value(operand, seed) is not None]
+            if not seeds:
+                continue
+            draws = [drawn for seed in seeds if (drawn := evidence.draws(operand, seed)) is not None]
+            low, high = np.nanquantile(np.mean(draws, axis=0), [0.025, 0.975])
+            value = float(np.mean([evidence.value(operand, seed) for seed in seeds]))
+            rows.append({"corruption": name, "level": level, "auc": value, "low": low, "high": high})
+    return pd.DataFrame(rows, columns=["corruption", "level", "auc", "low", "high"])
+
+
+def draw_corruptions(curves: pd.DataFrame, label: str) -> "Figure":
+    """Draw Figure 2a: a panel a corruption, AUC over the level with its band; the others in grey behind it."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(2, 3, figsize=(9.6, 5.4), sharex=True, sharey=True)
+    for axis, name in zip(axes.flat, CORRUPTIONS):
+        for _, part in curves.groupby("corruption"):
+            axis.plot(part.level, part.auc, c="0.85", lw=1, zorder=1)
+        own = curves[curves.corruption == name]
+        axis.fill_between(own.level, own.low, own.high, color=plots.FAKE, alpha=0.18, lw=0)
+        axis.plot(own.level, own.auc, "-o", c=plots.FAKE, ms=4)
+        axis.axhline(0.5, c="0.6", lw=1, ls=":")
+        axis.set_title(NAMES.get(name, name), fontsize=11)
+    figure.supxlabel("level (0: clean)", fontsize=11)
+    figure.supylabel(f"video AUC, FF++ ({label})", fontsize=11)
+    return figure
+
+
+def draw_steps(steps: Any) -> "Figure":
+    """Draw the shape refinement, one pair a row: real, fake, M, Grad-CAM, P and M, M′, refined fake."""
+    titles = ("real", "fake", "mask M", "Grad-CAM", "perceived P", "new mask M′", "refined fake")
+    figure, axes = _grid(len(steps.real), len(titles), 1.35)
+    for row, real, fake, mask, cam, region, new, refined in zip(axes, *steps):
+        row[0].imshow(real)
+        row[1].imshow(fake)
+        row[2].imshow(mask, cmap="gray", vmin=0, vmax=1)
+        _overlay(row[3], fake, cam, 1.0)
+        _region(row[4], fake, region, mask > 0)
+        row[5].imshow(new, cmap="gray", vmin=0, vmax=1)
+        row[6].imshow(refined)
+    for axis, title in zip(axes[0], titles):
+        axis.set_title(title, fontsize=10, loc="center")
+    return figure
+
+
+def draw_perturbations(fake: np.ndarray, found: dict[str, Any]) -> "Figure":
+    """Draw Figure 4: the signs inside the mask, and the change of the fake, amplified; a row a perturbation."""
+    figure, axes = _grid(len(found), 3, 2.3)
+    top = max(float(np.abs(one.change).max()) for one in found.values()) or 1.0
+    for row, (name, one) in zip(axes, found.items()):
+        row[0].imshow(fake)
+        row[1].imshow(one.signs, cmap="coolwarm", vmin=-1.3, vmax=1.3, interpolation="nearest")
+        row[2].imshow(0.5 + one.change / (2 * top), interpolation="nearest")
+        row[0].set_ylabel(name, fontsize=11)
+    titles = ("fake", "sign z inside M", f"change of the fake (±{top:.1f} grey levels)")
+    for axis, title in zip(axes[0], titles):
+        axis.set_title(title, fontsize=10, loc="center")
+    return figure
+
+
+def draw_samples(samples: dict[str, np.ndarray]) -> "Figure":
+    """Draw Figure 2b: a real (above) and a fake face, clean and under each corruption at its highest level."""
+    figure, axes = _grid(2, len(samples), 1.5)
+    for column, (name, faces) in zip(axes.T, samples.items()):
+        column[0].set_title(name, fontsize=10, loc="center")
+        for axis, face in zip(column, faces):
+            axis.imshow(face, interpolation="nearest")
+    axes[0, 0].set_ylabel("real", fontsize=10)
+    axes[1, 0].set_ylabel("fake", fontsize=10)
+    return figure
+
+
+def draw_saliency(faces: np.ndarray, titles: Sequence[str], masks: np.ndarray, cams: dict[str, np.ndarray]) -> "Figure":
+    """Draw Figure 3: fakes of unseen sets, one row of maps a detector; the true mask is outlined where there is one.
+
+    Each map is over its own maximum, as the claim is about where its mass lies and not how much there is.
+    """
+    figure, axes = _grid(1 + len(cams), len(faces), 1.2)
+    for i, (face, title) in enumerate(zip(faces, titles)):
+        axes[0, i].imshow(face)
+        axes[0, i].set_title(title, fontsize=10, loc="center")
+        for axis, maps in zip(axes[1:, i], cams.values()):
+            _overlay(axis, face, maps[i], float(maps[i].max()) or 1.0)
+            if np.isfinite(masks[i]).all():
+                axis.contour(masks[i], [0.5], colors="white", linewidths=1)
+    for axis, name in zip(axes[:, 0], ("fake", *cams)):
+        axis.set_ylabel(name, fontsize=10)
+    return figure
+
+
+def saliency_table(measured: pd.DataFrame, runs: dict[str, str]) -> pd.DataFrame:
+    """The share of Grad-CAM's mass inside the true mask by run and set (mean of seeds), and a uniform map's share."""
+    rows = []
+    for run, name in runs.items():
+        part = measured[measured.run == run].pivot_table(index="dataset", columns="metric", values="value")
+        for dataset in ("ffpp", "dfd"):
+            if dataset not in part.index or "saliency_inside" not in part:
+                rows.append({"detector": name, "set": dataset, "inside the mask": NOT_RUN})
+                continue
+            one = part.loc[dataset]
+            rows.append({
+                "detector": name, "set": dataset, "inside the mask": one["saliency_inside"],
+                "a uniform map": one["mask_share"], "maps that are empty": one["saliency_empty"],
+            })  # fmt: skip
+    return pd.DataFrame(rows).fillna("")
+
+
+def cost_table(measured: pd.DataFrame, runs: dict[str, str], steps: dict[str, int]) -> pd.DataFrame:
+    """Wall-clock seconds of training (mean of seeds), a step's milliseconds, and both relative to the baseline's."""
+    seconds = measured[measured.metric == "train_seconds"].groupby("run").value.mean()
+    base = seconds.get("fpg-baseline", np.nan)
+    rows: list[dict[str, Any]] = []
+    for run, name in runs.items():
+        if run not in seconds or not steps.get(run):
+            rows.append({"run": name, "seconds": NOT_RUN})
+            continue
+        per_step = seconds[run] / steps[run]
+        rows.append({
+            "run": name, "seconds": round(seconds[run], 1), "steps": steps[run], "ms a step": round(1e3 * per_step),
+            "time / baseline's": round(seconds[run] / base, 2),
+            "step / baseline's": round(per_step / (base / steps.get("fpg-baseline", 0)), 2) if base > 0 else "",
+        })  # fmt: skip
+    return pd.DataFrame(rows).fillna("")
+
+
+def _grid(rows: int, columns: int, side: float) -> tuple["Figure", np.ndarray]:
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(rows, columns, figsize=(side * columns + 0.4, side * rows + 0.3), squeeze=False)
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+    return figure, axes
+
+
+def _overlay(axis: "Axes", face: np.ndarray, cam: np.ndarray, top: float) -> None:
+    axis.imshow(face.mean(-1), cmap="gray")
+    axis.imshow(cam, cmap="inferno", vmin=0, vmax=top, alpha=0.6)
+
+
+def _region(axis: "Axes", face: np.ndarray, region: np.ndarray, support: np.ndarray) -> None:
+    """P in colour on the grey face, the mask's support outlined."""
+    tinted = np.repeat(face.mean(-1, keepdims=True), 3, axis=-1) / 255
+    tinted[region] = 0.45 * tinted[region] + 0.55 * np.array([0.82, 0.38, 0.24])
+    axis.imshow(tinted)
+    if support.any() and not support.all():
+        axis.contour(support, [0.5], colors="white", linewidths=1)
