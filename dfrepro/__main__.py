@@ -51,6 +51,21 @@ def reconstruct(args: argparse.Namespace) -> None:
     pipeline.reconstruct(params.load(), args.dataset)
 
 
+def pairs(args: argparse.Namespace) -> None:
+    from dfrepro import params, pipeline
+
+    pipeline.pairs(params.load(), args.dataset)
+
+
+def maps(args: argparse.Namespace) -> None:
+    from dfrepro import params, pipeline
+
+    p = params.load()
+    if args.name not in p.maps:
+        raise WorkbookError(f"no maps {args.name!r}", where="params.yaml", remedy=f"Known: {', '.join(p.maps)}")
+    pipeline.maps(p, args.name, args.seed)
+
+
 def train(args: argparse.Namespace) -> None:
     from dfrepro import params, pipeline
 
@@ -61,6 +76,12 @@ def evaluate(args: argparse.Namespace) -> None:
     from dfrepro import params, pipeline
 
     pipeline.evaluate(params.load(), args.run, args.seed)
+
+
+def grid(args: argparse.Namespace) -> None:
+    from dfrepro import params, pipeline
+
+    pipeline.grid(params.load())
 
 
 def embed(args: argparse.Namespace) -> None:
@@ -93,7 +114,7 @@ def study(args: argparse.Namespace) -> int:
     if args.collect:
         study.collect(words)
         return 0
-    return study.run(words, args.targets)
+    return study.run(words)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -123,10 +144,16 @@ def parser() -> argparse.ArgumentParser:
     command(controls, "measure the stand-in's short-cut controls")
     sub = command(reconstruct, "pass a dataset's training reals through an autoencoder and a super-resolver (FIA-USA)")
     sub.add_argument("--dataset", required=True, help="a name under `datasets` in params.yaml")
+    sub = command(pairs, "cut the real face behind every fake out of the originals' videos (FoCus)")
+    sub.add_argument("--dataset", required=True, help="a name under `datasets` in params.yaml")
+    sub = command(maps, "make maps of where fakes were forged, and score them against the true masks (FoCus)")
+    sub.add_argument("name", help="a name under `maps` in params.yaml")
+    sub.add_argument("--seed", type=int, required=True)
     for function, help in ((train, "train one run with one seed"), (evaluate, "score every test set with a run")):
         sub = command(function, help)
         sub.add_argument("run", help="a name under `runs` in params.yaml")
         sub.add_argument("--seed", type=int, required=True)
+    command(grid, "note which grid has been run, for the notebooks' stages")
     sub = command(embed, "fit and cache a UMAP embedding")
     sub.add_argument("name")
     sub = command(code, "write a notebook's code cells to a file, so that saving its outputs retrains nothing")
@@ -135,7 +162,6 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("name", nargs="?", help="such as 01_motivation")
     sub.add_argument("--publish", action="store_true", help="copy the executed outputs into notebooks/")
     sub = command(study, "run the committed study: the pipeline with other words, in a clone; results/study/")
-    sub.add_argument("targets", nargs="*", help="stages to run (default: all)")
     sub.add_argument("--scale", default="laptop")
     sub.add_argument("--grid", default="full", choices=["core", "full"])
     sub.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])

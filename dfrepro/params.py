@@ -1,7 +1,8 @@
-"""params.yaml and scales/<scale>.yaml, as frozen, validated objects.
+"""params.yaml, grid/params.yaml and scales/<scale>.yaml, as frozen, validated objects.
 
-`params.yaml` says *what* is run: scale, grid, seeds, where the data lies, and every run by name. `scales/<scale>.yaml`
-says *how big*: faces, networks, epochs. `load()` joins the two; `Params.spec(run)` gives everything a training needs.
+`params.yaml` says *what* is run: scale, grid, seeds, where the data lies, and the core runs by name; `grid/params.yaml`
+declares the rest of the grid. `scales/<scale>.yaml` says *how big*: faces, networks, epochs. `load()` joins them;
+`Params.spec(run)` gives everything a training needs.
 
 A mistake is one `WorkbookError` that names the key, the file and the remedy. Nothing here imports torch.
 """
@@ -118,7 +119,9 @@ class ScaleParams(Model):
     crop: Unit  # margin a side that a network sees: training crops vary around it, testing takes it centred
     backbones: dict[str, Backbone]
     training: Training
-    recipes: dict[str, dict[str, Any]] = {}  # a paper's exceptions from `training`; a run names its recipe
+    recipes: dict[
+        str, dict[str, Any]
+    ] = {}  # a paper's exceptions from `training`, and under `step` from its runs' step
     reconstruction: Reconstruction = Reconstruction()
     evaluation: Evaluation = Evaluation()
 
@@ -178,9 +181,8 @@ class Step(Model):
 
 
 class Run(Model):
-    """One line of `runs`: training data × detector × step rule, in a grid."""
+    """One line of `runs`: training data × detector × step rule."""
 
-    grid: Grid = "core"
     data: Data = Data()
     detector: DetectorParams = DetectorParams()
     step: Step = Step()
@@ -200,6 +202,8 @@ class Params(Model):
     datasets: dict[str, Dataset]
     runs: dict[str, Run]
     maps: dict[str, Maps] = {}
+    core: frozenset[str]  # not in params.yaml: the runs that stand there, and not in grid/params.yaml
+    core_maps: frozenset[str]  # likewise
     sizes: ScaleParams  # not in params.yaml: the scale's file
 
     @field_validator("seeds")
@@ -221,6 +225,7 @@ class Params(Model):
             if run.recipe:
                 _declared(run.recipe, self.sizes.recipes, f"runs.{name}.recipe", "recipes")
             _validated(Training, self._training(run), f"runs.{name}.training")
+            _validated(Step, self._step(run), f"runs.{name}.step")
             if run.detector.maps:
                 _declared(run.detector.maps, self.maps, f"runs.{name}.detector.maps", "maps")
         for name, maps in self.maps.items():
@@ -229,8 +234,14 @@ class Params(Model):
         return self
 
     def _training(self, run: Run) -> dict[str, Any]:
-        recipe = self.sizes.recipes[run.recipe] if run.recipe else {}
+        recipe = {key: value for key, value in self._recipe(run).items() if key != "step"}
         return self.sizes.training.model_dump() | recipe | run.training
+
+    def _step(self, run: Run) -> dict[str, Any]:
+        return run.step.model_dump(mode="json") | self._recipe(run).get("step", {})
+
+    def _recipe(self, run: Run) -> dict[str, Any]:
+        return self.sizes.recipes[run.recipe] if run.recipe else {}
 
     @cached_property
     def artifacts(self) -> Path:
@@ -242,7 +253,23 @@ class Params(Model):
         return self.runs[name]
 
     def in_grid(self, name: str) -> bool:
-        return self.grid == "full" or self.run(name).grid == "core"
+        self.run(name)
+        return self.grid == "full" or name in self.core
+
+    def maps_in_grid(self, name: str) -> bool:
+        """Whether these maps are made: they are in the grid, and the network that makes them is."""
+        maps = self.maps[name]
+        return (self.grid == "full" or name in self.core_maps) and (not maps.run or self.in_grid(maps.run))
+
+    def maps_dataset(self, name: str) -> str:
+        """The dataset whose fakes these maps are of: that of the runs that train on them, or of their network."""
+        run = self.maps[name].run
+        users = [user for user, each in self.runs.items() if each.detector.maps == name]
+        datasets = sorted({self.runs[user].data.dataset for user in [*users, *([run] if run else [])]})
+        if len(datasets) != 1:
+            said = "no run uses them" if not datasets else f"runs on {', '.join(datasets)} use them"
+            raise WorkbookError(said, where=f"maps.{name}", remedy="Declare maps of their own for each dataset")
+        return datasets[0]
 
     def training(self, name: str) -> Training:
         run = self.run(name)
@@ -268,10 +295,12 @@ class Params(Model):
             "data": run.data.model_dump(mode="json") | {"root": self.roots[self.datasets[run.data.dataset].root]},
             "detector": run.detector.model_dump(mode="json"),
             "backbone": self.sizes.backbones[run.detector.backbone].model_dump(mode="json"),
-            "step": run.step.model_dump(mode="json"),
+            "step": self._step(run),
             "augment": run.augment,
             "crop": self.sizes.crop,
-            "maps": self.maps[run.detector.maps].model_dump(mode="json") if run.detector.maps else None,
+            "maps": self.maps[run.detector.maps].model_dump(mode="json", exclude={"grid"})
+            if run.detector.maps
+            else None,
             "training": self.training(name).model_dump(mode="json"),
         }
 
@@ -296,6 +325,8 @@ def load(path: Path | None = None, *, scale: str | None = None, **overrides: Any
     """
     path = path or ROOT / "params.yaml"
     raw = _read(path) | overrides
+    raw |= {"core": list(raw.get("runs") or ()), "core_maps": list(raw.get("maps") or ())}
+    _add_grid(raw, path.parent / "grid" / "params.yaml")
     raw["scale"] = scale or os.environ.get("DFREPRO_SCALE") or raw.get("scale")
     if raw["scale"] not in get_args(Scale):
         names = ", ".join(get_args(Scale))
@@ -305,6 +336,20 @@ def load(path: Path | None = None, *, scale: str | None = None, **overrides: Any
     sizes_path = path.parent / "scales" / f"{raw['scale']}.yaml"
     sizes = _validated(ScaleParams, _read(sizes_path), f"scales/{sizes_path.name}")
     return _validated(Params, raw | {"sizes": sizes}, path.name)
+
+
+def _add_grid(raw: dict[str, Any], path: Path) -> None:
+    """Add the runs and maps of grid/params.yaml, where there is one."""
+    if not path.exists():
+        return
+    for section, entries in _read(path).items():
+        if section not in ("runs", "maps"):
+            known = "runs and maps"
+            raise WorkbookError(f"{section} is not a parameter", where="grid/params.yaml", remedy=f"It holds {known}")
+        ours = raw.get(section) or {}
+        if twice := sorted(set(ours) & set(entries)):
+            raise WorkbookError(f"{section}.{twice[0]} is declared twice", where="grid/params.yaml", remedy="Keep one")
+        raw[section] = {**ours, **entries}
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from `artifacts/<scale>/.resume/`, which is outside what DVC removes before it r
 """
 
 import base64
+import hashlib
 import io
 import os
 import shutil
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dfrepro.errors import WorkbookError
-from dfrepro.files import ROOT, atomic_file, atomic_folder, read_json, write_json
+from dfrepro.files import ROOT, atomic_file, read_json, write_json
 from dfrepro.params import STANDIN, Params
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from dfrepro.runs import Inputs
 
 NOTEBOOKS = ROOT / "notebooks"
-NOT_RUN = "not-run.json"  # in place of a run that the grid leaves out
+GRID_LOCK = ROOT / "grid" / "dvc.lock"
 STANDIN_SEED = 0
 
 
@@ -45,6 +46,10 @@ def reconstructions_folder(p: Params, dataset: str) -> Path:
 
 def maps_folder(p: Params, name: str, seed: int) -> Path:
     return p.artifacts / "maps" / name / str(seed)
+
+
+def pairs_folder(p: Params, dataset: str) -> Path:
+    return p.artifacts / "pairs" / dataset
 
 
 def timing_file(p: Params, run: str, seed: int) -> Path:
@@ -135,19 +140,26 @@ def reconstruct(p: Params, dataset: str) -> None:
     shutil.rmtree(resume, ignore_errors=True)
 
 
+def pairs(p: Params, dataset: str) -> None:
+    """Cut the real face behind every fake of a declared dataset out of the originals' videos."""
+    from dfrepro.data.layouts import layout
+    from dfrepro.data.pairs import write_pairs
+
+    declared = p.datasets[dataset]
+    videos = layout(declared.layout).videos(p.root(dataset), declared.compression)
+    made = write_pairs(_store(p, dataset), videos, pairs_folder(p, dataset))
+    print(f"{len(made.rows)} pairs of {made.report['fakes']} fakes; originals with gaps: {len(made.report['missing'])}")
+
+
 # --- runs ----------------------------------------------------------------------------------------------------------
 
 
 def train(p: Params, run: str, seed: int) -> None:
-    """Train one run with one seed, or note that the grid leaves it out."""
-    out = run_folder(p, run, seed)
-    if not p.in_grid(run):
-        _not_run(out, f"grid is {p.grid}")
-        return
+    """Train one run with one seed."""
     from dfrepro.train.run import train_run
 
     resume = p.artifacts / ".resume" / "runs" / f"{run}-{seed}"
-    last = train_run(p.spec(run, seed), inputs(p, run, seed), out, resume=resume)
+    last = train_run(p.spec(run, seed), inputs(p, run, seed), run_folder(p, run, seed), resume=resume)
     write_json(timing_file(p, run, seed), {"train_seconds": last["seconds"]})
 
 
@@ -162,14 +174,36 @@ def inputs(p: Params, run: str, seed: int) -> "Inputs":
     return Inputs(_store(p, declared.data.dataset), folders)
 
 
+def maps(p: Params, name: str, seed: int) -> None:
+    """Make the maps `name` of all training fakes as targets, and score them on test faces (P4)."""
+    out, declared = maps_folder(p, name, seed), p.maps[name]
+    from dfrepro.data.pairs import Pairs
+    from dfrepro.runs import focus_maps
+    from dfrepro.runs.draws import window
+    from dfrepro.train.run import load_detector
+
+    dataset = p.maps_dataset(name)
+    store, paired = _store(p, dataset), focus_maps.needs_pairs(declared.kind)
+    source = focus_maps.Source(
+        declared.kind, store, window({"crop": p.sizes.crop}, store.meta), shuffle=declared.shuffled, seed=seed,
+        network=load_detector(run_folder(p, declared.run, seed)) if declared.run else None,
+        pairs=Pairs.open(pairs_folder(p, dataset)) if paired else None,
+    )  # fmt: skip
+    frames = p.training(declared.run).frames if declared.run else store.meta["n_frames"]
+    focus_maps.write_maps(source, out, frames=frames, tests=p.sizes.evaluation.frames, meta=maps_meta(p, name, seed))
+
+
+def maps_meta(p: Params, name: str, seed: int) -> dict:
+    """What decides maps, as plain data: their declaration and, where a network makes them, its run."""
+    declared = p.maps[name]
+    made_by = p.spec(declared.run, seed) if declared.run else None
+    return {"maps": declared.model_dump(mode="json"), "network": made_by}
+
+
 def evaluate(p: Params, run: str, seed: int) -> None:
     """Score every test set of one run with one seed, and write its metrics beside the printed ones' names."""
     trained, out = run_folder(p, run, seed), scores_folder(p, run, seed)
     metrics = results_folder(p) / "metrics" / f"{run}-{seed}.json"
-    if (trained / NOT_RUN).exists():
-        _not_run(out, read_json(trained / NOT_RUN)["reason"])
-        write_json(metrics, {})
-        return
     from dfrepro.evaluate.run import evaluate_run
 
     stores = {name: _store(p, name) for name in p.run(run).tests}
@@ -186,6 +220,12 @@ def embed(p: Params, name: str) -> None:
 
     with atomic_file(p.artifacts / "embeddings" / f"{name}.parquet") as partial:
         figures.embedding(p, name).to_parquet(partial)
+
+
+def grid(p: Params) -> None:
+    """Say for the notebooks' stages which grid has been run: with `full`, what its lock file says of its results."""
+    lock = GRID_LOCK.read_bytes() if p.grid == "full" and GRID_LOCK.exists() else b""
+    write_json(p.artifacts / "grid.json", {"grid": p.grid, "results": hashlib.sha256(lock).hexdigest()})
 
 
 # --- notebooks -----------------------------------------------------------------------------------------------------
@@ -273,11 +313,6 @@ def _store(p: Params, dataset: str) -> "FaceStore":
             f"the faces of {dataset} are not there", where=folder, remedy="Run `dvc repro` or `dvc pull`"
         )
     return FaceStore.open(folder)
-
-
-def _not_run(out: Path, reason: str) -> None:
-    with atomic_folder(out) as partial:
-        write_json(partial / NOT_RUN, {"reason": reason})
 
 
 def _notebook(name: str) -> dict:

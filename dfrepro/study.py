@@ -11,7 +11,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,11 +22,14 @@ CLONE, RESULTS = ROOT / "build" / "study", ROOT / "results" / "study"
 WORDS = ("scale", "grid", "seeds")
 
 
-def run(words: dict[str, Any], targets: Sequence[str] = ()) -> int:
+def run(words: dict[str, Any]) -> int:
     """Run the pipeline with these words in the clone, as far as it goes, and collect. Returns DVC's exit status."""
     prepare(words)
-    command = [sys.executable, "-m", "dvc", "repro", "--keep-going", *targets]
-    status = subprocess.run(command, cwd=CLONE, env=_environment(), check=False).returncode
+    pipelines = [["grid/dvc.yaml"], []] if words["grid"] == "full" else [[]]
+    status = 0
+    for targets in pipelines:
+        command = [sys.executable, "-m", "dvc", "repro", "--keep-going", *targets]
+        status |= subprocess.run(command, cwd=CLONE, env=_environment(), check=False).returncode
     collect(words)
     return status
 

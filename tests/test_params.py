@@ -1,5 +1,7 @@
 """A mistake in the parameters is one error that names the key, the place and the remedy."""
 
+import shutil
+
 import pytest
 import yaml
 
@@ -98,6 +100,18 @@ def test_the_core_grid_leaves_rows_out_and_the_full_grid_none():
     core, full = params.load(scale="laptop"), params.load(scale="laptop", grid="full")
     assert 0 < sum(core.in_grid(run) for run in core.runs) < len(core.runs)
     assert all(full.in_grid(run) for run in full.runs)
+
+
+def test_a_run_in_both_files_is_an_error_and_so_is_a_word_in_the_wrong_one(tmp_path):
+    shutil.copytree(ROOT / "scales", tmp_path / "scales")
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    (tmp_path / "grid").mkdir()
+    (tmp_path / "grid" / "params.yaml").write_text("runs:\n  erm-df: {}\n")
+    with pytest.raises(WorkbookError, match=r"runs\.erm-df is declared twice"):
+        params.load(tmp_path / "params.yaml")
+    (tmp_path / "grid" / "params.yaml").write_text("seeds: [1]\n")
+    with pytest.raises(WorkbookError, match="seeds is not a parameter"):
+        params.load(tmp_path / "params.yaml")
 
 
 def test_a_root_is_the_users_folder_or_the_stand_ins_tree():

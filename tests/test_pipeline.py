@@ -15,25 +15,34 @@ from dfrepro.explain.figures import RUNS
 from dfrepro.files import ROOT, read_json
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+GRID = yaml.safe_load((ROOT / "grid" / "dvc.yaml").read_text())["stages"]
 P = params.load(scale="laptop")
-TRAIN = {name: stage for name, stage in STAGES.items() if name.split("-")[0] == "train"}
+EVERY = [*STAGES.items(), *GRID.items()]
+TRAIN = [(name, stage) for name, stage in EVERY if name.split("-")[0] == "train"]
 
 
 def test_every_run_is_trained_by_one_stage_and_scored_by_one():
-    trained = [run for stage in TRAIN.values() for run in stage["matrix"]["run"]]
-    assert sorted(trained) == sorted(P.runs)
-    assert sorted(STAGES["evaluate"]["matrix"]["run"]) == sorted(P.runs)
+    for stages, wanted in ((STAGES, P.core), (GRID, set(P.runs) - P.core)):
+        trained = [run for name, stage in stages.items() if name.startswith("train") for run in stage["matrix"]["run"]]
+        assert sorted(trained) == sorted(wanted)
+        assert sorted(stages["evaluate"]["matrix"]["run"]) == sorted(wanted)
 
 
-def test_core_runs_do_not_depend_on_the_word_grid_and_the_others_do():
-    for stage in TRAIN.values():
-        assert len({P.in_grid(run) for run in stage["matrix"]["run"]}) == 1
-        assert ("grid" in stage["params"]) == (not P.in_grid(stage["matrix"]["run"][0]))
+def test_every_kind_of_map_is_made_by_one_stage():
+    made = [name for kind, stage in EVERY if kind.startswith("maps") for name in stage["matrix"]["maps"]]
+    assert sorted(made) == sorted(P.maps)
+
+
+def test_no_run_depends_on_the_word_grid_and_every_notebook_does():
+    assert [name for name, stage in EVERY if "grid" in stage.get("params", ())] == ["grid"]
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        assert "artifacts/${scale}/grid.json" in STAGES[path.stem]["deps"]
 
 
 def test_a_training_depends_on_no_notebook_no_report_and_on_its_own_parameters_alone():
-    for stage in TRAIN.values():
-        assert "runs.${item.run}" in stage["params"]
+    for _, stage in TRAIN:
+        own = {"grid/params.yaml": ["runs.${item.run}"]} if "wdir" in stage else "runs.${item.run}"
+        assert own in stage["params"]
         assert "runs" not in stage["params"]
         assert not [
             dep for dep in stage["deps"] if "notebook" in dep or "report" in dep or "explain" in dep or "code/" in dep
@@ -41,7 +50,7 @@ def test_a_training_depends_on_no_notebook_no_report_and_on_its_own_parameters_a
 
 
 def test_runs_that_perturb_statistics_depend_on_pim_and_only_pseudo_fakes_on_the_forge():
-    for stage in TRAIN.values():
+    for _, stage in TRAIN:
         for run in stage["matrix"]["run"]:
             if P.run(run).step.alpha:
                 assert "dfrepro/methods/pim.py" in stage["deps"]
@@ -51,7 +60,7 @@ def test_runs_that_perturb_statistics_depend_on_pim_and_only_pseudo_fakes_on_the
 
 
 def test_a_training_depends_on_the_one_module_of_its_kind():
-    for name, stage in TRAIN.items():
+    for name, stage in TRAIN:
         own = {dep for dep in stage["deps"] if dep.startswith("dfrepro/runs/")}
         kinds = {P.run(run).detector.kind for run in stage["matrix"]["run"]}
         assert {f"dfrepro/runs/{kind}.py" for kind in kinds} <= own, name
@@ -59,12 +68,7 @@ def test_a_training_depends_on_the_one_module_of_its_kind():
 
 
 def test_every_dependency_that_is_code_exists():
-    deps = {
-        dep
-        for stage in STAGES.values()
-        for dep in stage.get("deps", ())
-        if not dep.startswith(("artifacts", "results"))
-    }
+    deps = {dep for _, stage in EVERY for dep in stage.get("deps", ()) if not dep.startswith(("artifacts", "results"))}
     assert [dep for dep in deps if not (ROOT / dep).exists()] == []
 
 
@@ -92,18 +96,19 @@ def test_a_notebooks_stage_depends_on_every_run_that_its_code_names():
         for beginnings in re.findall(r"wb\.named\(([^)]*)\)", source):
             named |= {run for run in P.runs if run.startswith(tuple(re.findall(r'"([^"]+)"', beginnings)))}
         read = {dep.rsplit("/", 1)[-1] for dep in STAGES[path.stem]["deps"] if "/scores/" in dep}
-        assert named <= read, path.stem
+        assert named & P.core <= read, path.stem
 
 
-def test_a_run_outside_the_grid_leaves_a_note_that_scoring_understands(tmp_path, monkeypatch):
+def test_the_grids_note_changes_with_its_results_and_only_if_the_grid_is_full(tmp_path, monkeypatch):
     monkeypatch.setattr(params.Params, "artifacts", tmp_path)
-    monkeypatch.setattr(pipeline, "results_folder", lambda p: tmp_path / "results")
-    p = params.load(scale="smoke", grid="core")
-    left_out = next(run for run in p.runs if not p.in_grid(run))
-    pipeline.train(p, left_out, 0)
-    pipeline.evaluate(p, left_out, 0)
-    assert read_json(pipeline.scores_folder(p, left_out, 0) / "not-run.json") == {"reason": "grid is core"}
-    assert read_json(tmp_path / "results" / "metrics" / f"{left_out}-0.json") == {}
+    monkeypatch.setattr(pipeline, "GRID_LOCK", tmp_path / "dvc.lock")
+    notes = {}
+    for lock in ("one", "two"):
+        (tmp_path / "dvc.lock").write_text(lock)
+        for grid in ("core", "full"):
+            pipeline.grid(params.load(scale="smoke", grid=grid))
+            notes[grid, lock] = read_json(tmp_path / "grid.json")
+    assert notes["core", "one"] == notes["core", "two"] != notes["full", "one"] != notes["full", "two"]
 
 
 def test_a_notebooks_code_does_not_change_with_its_outputs_or_prose(tmp_path, monkeypatch):
@@ -135,7 +140,7 @@ def test_the_command_line_reports_a_mistake_without_a_traceback(capsys):
 
 
 def test_every_stage_is_a_command_that_the_parser_knows():
-    for stage in STAGES.values():
+    for _, stage in EVERY:
         words = (
             stage["cmd"]
             .replace("${item.seed}", "0")
