@@ -1,13 +1,14 @@
 """PEL's runs (P2): one stream or two, with or without each module, on labels alone; and where its residuals lie."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from dfrepro.data.dataset import centre, select
+from dfrepro.data.dataset import Sample, centre, select
 from dfrepro.data.manifest import FaceStore
 from dfrepro.methods import pel, pel_frequency
 from dfrepro.runs import Ingredients, Inputs, Measurement, Spec, variant
@@ -33,7 +34,14 @@ def prepare(spec: Spec, inputs: Inputs) -> Ingredients:
         faces = some_faces(spec, inputs.store, MEASURED)
         batches = (detector.resize(part) for part in _images(faces).split(BATCH))
         detector.standardise(pel_frequency.measure(batches, chosen.bank, chosen.size))
-    return Ingredients(detector, training_data(spec, inputs), CrossEntropy(spec["training"]["label_smoothing"]))
+    data = training_data(spec, inputs)
+    data.transform = data.transform or flipped
+    return Ingredients(detector, data, CrossEntropy(spec["training"]["label_smoothing"]))
+
+
+def flipped(sample: Sample, rng: np.random.Generator) -> Sample:
+    """Every second face mirrored: P2's only augmentation (SPEC; the paper is silent). Landmarks stay: none are read."""
+    return replace(sample, image=sample.image[:, ::-1]) if rng.random() < 0.5 else sample
 
 
 def measure(detector: pel.PEL, spec: Spec, stores: Mapping[str, FaceStore], inputs: Inputs) -> list[Measurement]:
