@@ -51,7 +51,7 @@ def shape_steps(run: "TrainedRun", batch: Batch) -> ShapeSteps:
     fakes, draws = _fakes(batch, seed=0)
     positions = _positions(run)
     with evaluating(run.detector()) as network:
-        seen = look(network, fakes.image, pixels=False, positions=positions)
+        seen = look(network, fakes.image, pixels=True, positions=positions)  # the graph is read twice
         cam = cam_of(seen)
         after = Refinement(order="S", overlap=2.0, positions=positions).shape(_sure(seen), fakes, draws)
     region = perceived(cam, fakes.mask.shape[-1]).numpy()

@@ -5,6 +5,7 @@ dfrepro.report.verdict. Nothing here imports torch: `python -m dfrepro claims` t
 """
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from typing import Any
 import pandas as pd
 
 from dfrepro.files import write_json
-from dfrepro.report.evidence import Evidence, read_evidence
+from dfrepro.report.evidence import Evidence
+from dfrepro.report.plots import effect
 from dfrepro.report.schema import PAPERS, Claim, Operand, load_claims
 from dfrepro.report.verdict import VERDICTS, CellVerdict, ClaimVerdict, ControlVerdict, Effect, judge
 
@@ -45,37 +47,41 @@ def needed_runs(papers_root: Path = PAPERS) -> dict[str, list[str]]:
     return dict(sorted(runs.items()))
 
 
-def claims_command(results_dir: Path, out: Path, papers_root: Path = PAPERS, *, n_boot: int = 2000) -> int:
-    """Write `out` (claims.json) from the measurements in `results_dir` and print the verdicts; the exit status is 0."""
-    evidence = read_evidence(Path(results_dir), n_boot=n_boot)
+def write_claims(
+    evidence: Evidence, out: Path, papers_root: Path = PAPERS, *, about: Mapping[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    """Judge every claim on `evidence`, write `out` (claims.json) and return the verdicts.
+
+    `about` says what was measured where (scale, grid, seeds, data) and stands at the head of the file.
+    """
     verdicts = [as_dict(judge(claim, evidence)) for claim in load_claims(papers_root)]
     counts = Counter(verdict["verdict"] for verdict in verdicts)
-    write_json(out, {"claims": verdicts, "counts": {name: counts[name] for name in VERDICTS}, "n_boot": n_boot})
-    print_table(verdicts)
-    return 0
+    head = {"about": dict(about or {}), "counts": {name: counts[name] for name in VERDICTS}, "n_boot": evidence.n_boot}
+    write_json(out, head | {"claims": verdicts})
+    return verdicts
 
 
 def as_dict(verdict: ClaimVerdict) -> dict[str, Any]:
-    claim, effect = verdict.claim, verdict.effect
+    claim, found = verdict.claim, verdict.effect
     judged = [cell for cell in verdict.cells if cell.cell.test != "shown"]
     return {
         "id": claim.id, "paper": claim.paper, "source": claim.source, "statement": claim.statement,
         "kind": claim.kind, "rule": claim.rule, "note": claim.note,
         "verdict": verdict.verdict, "reason": verdict.reason, "missing": list(verdict.missing),
-        **_effect(effect), "one_seed": effect is not None and len(effect.seeds) == 1,
+        **_effect(found), "one_seed": found is not None and len(found.seeds) == 1,
         "printed_effect": _printed_effect(judged), "printed_holds": _printed_holds(claim),
         "cells": [_cell(cell) for cell in verdict.cells],
         "controls": [_control(control) for control in verdict.controls],
     }  # fmt: skip
 
 
-def _effect(effect: Effect | None) -> dict[str, Any]:
-    if effect is None:
+def _effect(found: Effect | None) -> dict[str, Any]:
+    if found is None:
         return {"effect": None, "interval": None, "seeds": [], "by_seed": [], "interval_over": "nothing"}
-    interval = effect.interval()
+    interval = found.interval()
     return {
-        "effect": _number(effect.mean), "interval": list(interval) if interval else None, "seeds": list(effect.seeds),
-        "by_seed": [_number(value) for value in effect.by_seed], "interval_over": effect.over,
+        "effect": _number(found.mean), "interval": list(interval) if interval else None, "seeds": list(found.seeds),
+        "by_seed": [_number(value) for value in found.by_seed], "interval_over": found.over,
     }  # fmt: skip
 
 
@@ -111,7 +117,8 @@ def _turned(printed: float | None, direction: str) -> float | None:
 def _printed_effect(cells: list[CellVerdict]) -> float | None:
     """The mean printed effect of those cells that the measured effect is the mean of."""
     for test in ("difference", "equivalence"):
-        values = [_turned(c.cell.printed, c.cell.direction) for c in cells if c.cell.test == test]
+        of_test = [c.cell for c in cells if c.cell.test == test]
+        values = [_turned(c.printed, c.direction) for c in of_test if c.of.metric == of_test[0].of.metric]
         if values:
             return None if None in values else sum(v for v in values if v is not None) / len(values)
     return None
@@ -129,6 +136,33 @@ def _printed_holds(claim: Claim) -> str:
 
 def _number(value: float | None) -> float | None:
     return float(value) if value is not None and isfinite(value) else None
+
+
+def as_table(verdicts: Sequence[Mapping[str, Any]], label: str) -> pd.DataFrame:
+    """The claims page: one row a claim with effect, the paper's, the controls, seeds, verdict and reason, as text."""
+    rows = [
+        {"claim": v["id"], "statement": v["statement"], f"here ({label})": effect(v["effect"], v["interval"]),
+         "printed": effect(v["printed_effect"], None), "control": _controls(v["controls"]), "seeds": _seeds(v),
+         "verdict": v["verdict"], "reason": v["reason"]}
+        for v in verdicts
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def own_tables(verdicts: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """The claims that the paper's own printed values do not bear out in every comparison."""
+    rows = []
+    for verdict in verdicts:
+        held, _, of = verdict["printed_holds"].partition(" of ")
+        if held != of:
+            rows.append({"claim": verdict["id"], "statement": verdict["statement"], "own table": f"{held} of {of}"})
+    return pd.DataFrame(rows, columns=["claim", "statement", "own table"])
+
+
+def _controls(controls: Sequence[Mapping[str, Any]]) -> str:
+    """Each control's own gain over the baseline, as the claim's effect is shown."""
+    shown = [f"{c['name']}: {effect(c['effect'], c['interval']) or 'not run'}" for c in controls]
+    return "; ".join(shown)
 
 
 def print_table(verdicts: list[dict[str, Any]]) -> None:
@@ -157,7 +191,7 @@ def _signed(value: float | None) -> str:
     return "" if value is None else f"{value:+.4f}"
 
 
-def _seeds(verdict: dict[str, Any]) -> str:
+def _seeds(verdict: Mapping[str, Any]) -> str:
     return "one seed" if verdict["one_seed"] else str(len(verdict["seeds"]) or "")
 
 

@@ -81,7 +81,7 @@ def draw_perturbations(fake: np.ndarray, found: dict[str, Any]) -> "Figure":
         row[1].imshow(one.signs, cmap="coolwarm", vmin=-1.3, vmax=1.3, interpolation="nearest")
         row[2].imshow(0.5 + one.change / (2 * top), interpolation="nearest")
         row[0].set_ylabel(name, fontsize=11)
-    titles = ("fake", "sign z inside M", f"change of the fake (±{top:.1f} grey levels)")
+    titles = ("fake", "sign z inside M", f"change (±{top:.1f} grey levels)")
     for axis, title in zip(axes[0], titles):
         axis.set_title(title, fontsize=10, loc="center")
     return figure

@@ -212,11 +212,15 @@ def _combined(claim: Claim, cells: list[CellVerdict]) -> tuple[Verdict, str]:
 
 
 def _headline(cells: list[CellVerdict]) -> Effect | None:
-    """One effect for the claim: the mean of its differences over the seeds that all of them have."""
+    """One effect for the claim: the mean of its differences over the seeds that all of them have.
+
+    Of those in the first one's metric: seconds and AUC have no mean.
+    """
     for test in ("difference", "equivalence", "exact"):
-        effects = [cell.effect for cell in cells if cell.cell.test == test and cell.effect is not None]
-        if effects:
-            return _mean_effect(effects)
+        found = [cell for cell in cells if cell.cell.test == test and cell.effect is not None]
+        if found:
+            metric = found[0].cell.of.metric
+            return _mean_effect([c.effect for c in found if c.effect is not None and c.cell.of.metric == metric])
     return None
 
 

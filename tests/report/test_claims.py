@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from dfrepro.errors import WorkbookError
-from dfrepro.report.claims import claims_command, evaluate_claims, needed_runs
-from dfrepro.report.evidence import RESULTS
-from dfrepro.report.schema import PAPERS, load_claims
+from dfrepro.report.claims import as_table, evaluate_claims, needed_runs, own_tables, print_table, write_claims
+from dfrepro.report.evidence import RESULTS, Evidence
+from dfrepro.report.schema import load_claims
 
 GOOD = {"id": "P1-C1", "source": "Table I", "statement": "a beats b", "kind": "difference", "test": "cdfv2",
         "metric": "video_auc", "cells": [{"of": "a", "over": "b", "printed": 0.1}]}  # fmt: skip
@@ -76,16 +76,41 @@ def test_one_seed_is_marked(papers, planted_scores):
     assert (verdict["verdict"], verdict["one_seed"], verdict["interval_over"]) == ("confirmed", True, "videos")
 
 
-def test_the_command_writes_claims_json_and_prints_every_claim(papers, planted, tmp_path, capsys):
+def test_claims_json_holds_every_claim_and_says_what_was_measured(papers, planted, tmp_path, capsys):
     root = papers([GOOD, GOOD | {"id": "P1-C2", "cells": [{"of": "a", "over": "gone"}]}])
-    planted({"a": [0.9, 0.91, 0.9], "b": [0.5, 0.5, 0.51]}).to_csv(tmp_path / "metrics.csv", index=False)
-    assert claims_command(tmp_path, tmp_path / "claims.json", root) == 0
+    evidence = Evidence(planted({"a": [0.9, 0.91, 0.9], "b": [0.5, 0.5, 0.51]}))
+    verdicts = write_claims(evidence, tmp_path / "claims.json", root, about={"scale": "smoke"})
     written = json.loads((tmp_path / "claims.json").read_text())
     assert [c["verdict"] for c in written["claims"]] == ["confirmed", "not run"]
     assert written["counts"]["confirmed"] == 1
+    assert written["about"] == {"scale": "smoke"}
+    print_table(verdicts)
     printed = capsys.readouterr().out
     assert "P1-C1" in printed
     assert "P1-C2" in printed
+
+
+def test_the_page_shows_effect_control_seeds_and_reason(papers, planted):
+    control = {"name": "random", "of": "r", "over": "b", "method": "a"}
+    worse = GOOD | {"id": "P1-C2", "cells": [{"of": "a", "over": "gone", "printed": -0.2}]}
+    root = papers([GOOD | {"controls": [control]}, worse])
+    verdicts = evaluate_claims(root, planted({"a": [0.9, 0.92], "b": [0.5, 0.5], "r": [0.6, 0.6]}))
+    first, second = as_table(verdicts, "stand-in").to_dict("records")
+    assert first["here (stand-in)"].startswith("+0.410 [")
+    assert (first["printed"], first["seeds"], first["verdict"]) == ("+0.100", "2", "confirmed")
+    assert first["control"].startswith("random: +0.100")
+    assert (second["here (stand-in)"], second["reason"]) == ("", "missing: gone")
+    assert own_tables(verdicts).to_dict("records") == [
+        {"claim": "P1-C2", "statement": "a beats b", "own table": "0 of 1"}
+    ]
+
+
+def test_a_claim_in_two_metrics_shows_the_effect_of_the_first(papers, planted):
+    cells = [{"of": "a", "over": "b", "printed": 0.1}, {"of": "a", "over": "b", "metric": "seconds", "name": "time"}]
+    results = [planted({"a": [0.9, 0.9], "b": [0.5, 0.5]}), planted({"a": [99.0, 98.0], "b": [9, 9]}, metric="seconds")]
+    (verdict,) = evaluate_claims(papers([GOOD | {"cells": cells}]), pd.concat(results))
+    assert verdict["effect"] == pytest.approx(0.4)
+    assert verdict["printed_effect"] == pytest.approx(0.1)
 
 
 def test_every_one_of_the_41_claims_has_an_entry():
@@ -158,12 +183,13 @@ def _solved(claim, sign: int) -> dict:
     return values
 
 
-def test_the_runs_that_the_claims_of_pim_need_are_declared():
-    import yaml
+def test_the_runs_that_the_claims_need_are_declared():
+    from dfrepro import params
 
-    declared = yaml.safe_load((PAPERS.parent / "params.yaml").read_text(encoding="utf-8"))["runs"]
-    needed = {run for run in needed_runs() if run.split("-")[0] in ("erm", "pim", "sam", "dual")}
-    assert needed <= set(declared)
+    p = params.load(scale="smoke")
+    declared = {*p.runs, *(f"focus-map-{name}" for name in p.maps)}
+    untestable = {run for claim in load_claims() if not claim.testable for run in claim.runs()}
+    assert set(needed_runs()) - untestable <= declared
 
 
 def test_a_full_study_is_judged_in_seconds():

@@ -1,0 +1,99 @@
+"""The overview of all claims: the paper's effect and ours side by side, by paper."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from dfrepro.report.schema import ORDER
+from dfrepro.report.verdict import VERDICTS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PAPERS = {"fpg": "P0 · FPG", "pim": "P1 · PIM", "pel": "P2 · PEL", "fia_usa": "P3 · FIA-USA", "focus": "P4 · FoCus"}
+COLOURS = dict(zip(VERDICTS, ("#2e8b57", "#c0392b", "#d79b00", "#8c8c8c", "#bdbdbd")))
+LINEAR = 0.01  # |effects| below it are drawn linearly, above it logarithmically: claims differ in unit and size
+TICKS = (-1, -0.1, -0.01, 0, 0.01, 0.1, 1)
+INK = "#222222"
+Verdicts = Sequence[Mapping[str, Any]]
+
+
+def counts(verdicts: Verdicts) -> pd.DataFrame:
+    """How many claims of each paper got which verdict, with the sum of all papers last."""
+    table = pd.DataFrame(
+        {PAPERS[paper]: Counter(v["verdict"] for v in verdicts if v["paper"] == paper) for paper in ORDER}
+    )
+    table = table.reindex(VERDICTS).fillna(0).astype(int).T
+    table.loc["all"] = table.sum()
+    return table
+
+
+def draw(verdicts: Verdicts, label: str) -> "Figure":
+    """Draw each claim as a line: the paper's effect as a hollow diamond, ours as a dot with its 95 % interval.
+
+    Positive is what the paper claims. The colour is the verdict; a claim that has no effect of ours has its verdict
+    written there instead. The axis is linear within ±.01 and logarithmic beyond.
+    """
+    import matplotlib.pyplot as plt
+
+    groups = {paper: [v for v in verdicts if v["paper"] == paper] for paper in ORDER}
+    sides: tuple[tuple[str, ...], ...] = (ORDER[:3], ORDER[3:])
+    columns = [[paper for paper in side if groups[paper]] for side in sides]
+    columns = [column for column in columns if column]
+    rows = [sum(len(groups[paper]) + 2 for paper in column) for column in columns]
+    figure = plt.figure(figsize=(6 * len(columns), 0.31 * max(rows) + 1.1))
+    outer = figure.add_gridspec(1, len(columns))
+    for number, column in enumerate(columns):
+        spare = max(rows) - sum(len(groups[paper]) + 2 for paper in column)
+        heights = [len(groups[paper]) + 2 for paper in column] + ([spare] if spare else [])
+        inner = outer[0, number].subgridspec(len(heights), 1, height_ratios=heights)
+        for row, paper in enumerate(column):
+            _panel(figure.add_subplot(inner[row, 0]), PAPERS[paper], groups[paper], _reach(verdicts))
+    figure.legend(handles=_legend(label), loc="outside lower center", ncols=5, fontsize=9)
+    return figure
+
+
+def _reach(verdicts: Verdicts) -> float:
+    """The largest number drawn: all panels share one axis."""
+    numbers = [n for v in verdicts for n in (v["effect"], v["printed_effect"], *(v["interval"] or ())) if n is not None]
+    return max([1.3 * abs(number) for number in numbers] + [1.0])
+
+
+def _panel(axis: "Axes", title: str, group: Verdicts, reach: float) -> None:
+    axis.axvline(0, c="0.7", lw=1)
+    for y, verdict in enumerate(group):
+        colour, ours, printed = COLOURS[verdict["verdict"]], verdict["effect"], verdict["printed_effect"]
+        axis.axhline(y, c="0.94", lw=6, zorder=0)
+        if printed is not None:
+            axis.plot(printed, y, "D", mfc="white", mec=INK, ms=5.5, zorder=3)
+        if ours is None:
+            axis.text(1.01, y, verdict["verdict"], transform=axis.get_yaxis_transform(), color="0.5", fontsize=8,
+                      ha="left", va="center", style="italic")  # fmt: skip
+            continue
+        if verdict["interval"]:
+            axis.plot(verdict["interval"], [y, y], c=colour, lw=2, solid_capstyle="butt", zorder=2)
+        whole = verdict["verdict"] not in ("not run", "not testable")  # else some of its cells could not be compared
+        axis.plot(ours, y, "o", mfc=colour if whole else "white", mec=colour, ms=6, zorder=4)
+    axis.set_xscale("symlog", linthresh=LINEAR, linscale=0.7)
+    axis.set_xlim(-reach, reach)
+    axis.set_xticks(TICKS, [f"{tick:+g}" if tick else "0" for tick in TICKS], fontsize=8)
+    axis.minorticks_off()
+    axis.set_yticks(range(len(group)), [verdict["id"].split("-")[1] for verdict in group], fontsize=9)
+    axis.set(ylim=(len(group) - 0.4, -0.6), title=title)
+    axis.tick_params(axis="y", length=0)
+    axis.spines["left"].set_visible(False)
+
+
+def _legend(label: str) -> list[Any]:
+    from matplotlib.lines import Line2D
+
+    paper = Line2D([], [], marker="D", ls="", mfc="white", mec=INK, label="paper")
+    ours = [
+        Line2D([], [], marker="o", lw=2, c=COLOURS[name], label=f"here ({label}): {name}")
+        for name in ("confirmed", "refuted", "inconclusive")
+    ]
+    partly = Line2D([], [], marker="o", lw=2, c=COLOURS["not run"], mfc="white", label="here: partly run")
+    return [paper, *ours, partly]

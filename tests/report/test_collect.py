@@ -1,0 +1,79 @@
+"""What the claims page reads of a scale's artifacts, and the command that judges it: without training anything."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from dfrepro import __main__ as command_line
+from dfrepro import params, pipeline
+from dfrepro.files import write_json
+from dfrepro.report import collect
+
+
+@pytest.fixture
+def scale(monkeypatch, tmp_path):
+    """Smoke scale, two seeds, with artifacts and results in a folder of the test's own."""
+    monkeypatch.setattr(params.Params, "artifacts", property(lambda self: tmp_path / "artifacts"))
+    monkeypatch.setattr(pipeline, "results_folder", lambda p: tmp_path / "results")
+    monkeypatch.setenv("DFREPRO_SCALE", "smoke")
+    return params.load(seeds=[0, 1])
+
+
+def plant(p, run: str, seed: int, scores=None, seconds: float = 10.0) -> None:
+    folder = pipeline.scores_folder(p, run, seed)
+    folder.mkdir(parents=True)
+    measured = pd.DataFrame([["dfd", "saliency_inside", 0.6]], columns=["dataset", "metric", "value"])
+    measured.to_csv(folder / "measured.csv", index=False)
+    if scores is not None:
+        scores.drop(columns=["run", "seed"]).to_parquet(folder / "scores.parquet")
+    write_json(pipeline.timing_file(p, run, seed), {"train_seconds": seconds})
+
+
+def test_what_is_there_is_read_and_what_is_not_is_left_out(scale, planted_scores):
+    plant(scale, "fpg-full", 0, planted_scores({"fpg-full": 2.0}))
+    evidence = collect.evidence(scale)
+    assert evidence.seeds("fpg-full") == [0]
+    assert evidence.seeds("fpg-baseline") == []
+    found = collect.measured(scale).set_index("metric").value
+    assert found.to_dict() == {"saliency_inside": 0.6, "train_seconds": 10.0}
+    assert collect.scores(scale).run.unique().tolist() == ["fpg-full"]
+
+
+def test_a_run_outside_the_grid_does_not_count_even_if_it_is_there(scale):
+    plant(scale, "fpg-ms", 0)
+    assert not len(collect.measured(scale))
+    assert set(collect.measured(scale.model_copy(update={"grid": "full"})).run) == {"fpg-ms"}
+
+
+def test_maps_are_measured_under_their_own_name_and_before_their_networks_run(scale):
+    folder = pipeline.maps_folder(scale, "focus", 1)
+    folder.mkdir(parents=True)
+    pd.DataFrame([["ffpp", "map_auc", 0.8]], columns=["dataset", "metric", "value"]).to_csv(folder / "measured.csv")
+    plant(scale, "focus-map-focus", 1)
+    found = collect.measured(scale)
+    assert found[found.metric == "map_auc"][["run", "seed", "value"]].to_numpy().tolist() == [
+        ["focus-map-focus", 1, 0.8]
+    ]
+    assert "train_seconds" in set(found.metric)
+
+
+def test_nothing_at_all_is_no_error(scale):
+    assert collect.scores(scale) is None
+    assert collect.evidence(scale).seeds("fpg-full") == []
+
+
+def test_the_command_writes_41_verdicts_without_training(scale, planted_scores, tmp_path, monkeypatch, capsys):
+    for name in ("train", "evaluate", "standin", "faces"):
+        monkeypatch.setattr(pipeline, name, lambda *_: pytest.fail("the claims page must never train"))
+    parts = {"erm-ffpp": 0.5, "pim-ffpp": 2.0}
+    for run in parts:
+        sets = [planted_scores({run: parts[run]}, dataset=name) for name in ("cdfv2", "dfd", "dfdc", "dfdcp", "wdf")]
+        plant(scale, run, 0, pd.concat(sets))
+    assert command_line.main(["claims"]) == 0
+    written = json.loads((tmp_path / "results" / "claims.json").read_text())
+    verdicts = {claim["id"]: claim["verdict"] for claim in written["claims"]}
+    assert len(verdicts) == 41
+    assert written["about"]["scale"] == "smoke"
+    assert verdicts["P0-C1"] == "not run"
+    assert "P4-C9" in capsys.readouterr().out
