@@ -298,7 +298,7 @@ class Params(Model):
             "step": self._step(run),
             "augment": run.augment,
             "crop": self.sizes.crop,
-            "maps": self.maps[run.detector.maps].model_dump(mode="json", exclude={"grid"})
+            "maps": self.maps[run.detector.maps].model_dump(mode="json")
             if run.detector.maps
             else None,
             "training": self.training(name).model_dump(mode="json"),
