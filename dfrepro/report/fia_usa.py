@@ -117,6 +117,9 @@ def _draw_errors(axis: "Axes", stage: str, errors: np.ndarray, kept: np.ndarray)
     dead = int((~finite).sum())
     title = f"{stage}: {len(kept)} of {len(errors)}" + (f", {dead} dead" if dead else "")
     axis.set(title=title, xlabel="channel, by rank", ylabel="$L_{ik}$" if stage == "C2" else "")
+    if dead == len(errors):
+        axis.set(xticks=[], yticks=[])
+        axis.text(0.5, 0.5, "one position:\nnothing to rank", transform=axis.transAxes, ha="center", va="center")
     if stage == "C2":
         axis.legend(markerscale=2, handletextpad=0.1)
 
@@ -152,6 +155,7 @@ def draw_history(histories: Mapping[str, pd.DataFrame]) -> "Figure":
                 axis.plot(history.epoch, history[part], "-o", ms=3, c=colour, label=name)
         axis.axhline(LN2, c="0.6", lw=1, ls=":")
         axis.set(title=title, xlabel="epoch")
+        axis.xaxis.get_major_locator().set_params(integer=True)
     axes[0].annotate("ln 2", (0.02, LN2), xycoords=("axes fraction", "data"), va="bottom", color="0.4", fontsize=9)
     axes[0].legend(fontsize=9)
     return figure
