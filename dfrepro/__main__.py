@@ -84,6 +84,12 @@ def grid(args: argparse.Namespace) -> None:
     pipeline.grid(params.load())
 
 
+def claims(args: argparse.Namespace) -> None:
+    from dfrepro import params, pipeline
+
+    pipeline.claims(params.load())
+
+
 def embed(args: argparse.Namespace) -> None:
     from dfrepro import params, pipeline
 
@@ -154,6 +160,7 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("run", help="a name under `runs` in params.yaml")
         sub.add_argument("--seed", type=int, required=True)
     command(grid, "note which grid has been run, for the notebooks' stages")
+    command(claims, "judge the papers' claims on what is there; writes results/<scale>/claims.json")
     sub = command(embed, "fit and cache a UMAP embedding")
     sub.add_argument("name")
     sub = command(code, "write a notebook's code cells to a file, so that saving its outputs retrains nothing")

@@ -214,6 +214,18 @@ def evaluate(p: Params, run: str, seed: int) -> None:
     write_json(metrics, found)
 
 
+def claims(p: Params, table: bool = True) -> None:
+    """Judge all claims on what is there of the present scale, grid and seeds: nothing is trained, it takes seconds."""
+    from dfrepro.report import claims as page
+    from dfrepro.report import collect
+
+    data = {name: root if root == STANDIN else "licensed copy" for name, root in p.roots.items()}
+    about = {"scale": p.scale, "grid": p.grid, "seeds": list(p.seeds), "data": data}
+    verdicts = page.write_claims(collect.evidence(p), results_folder(p) / "claims.json", about=about)
+    if table:
+        page.print_table(verdicts)
+
+
 def embed(p: Params, name: str) -> None:
     """Fit and cache the embedding that a notebook shows."""
     from dfrepro.explain import figures
