@@ -209,6 +209,15 @@ class Workbook:
         ]  # fmt: skip
         return pd.DataFrame(rows)
 
+    def claims(self) -> list[dict[str, Any]]:
+        """All claims judged on everything that is there of this scale, grid and seeds; trains nothing.
+
+        Writes results/<scale>/claims.json, as `python -m dfrepro claims` does (dfrepro.report.claims says its shape).
+        """
+        pipeline.claims(self.params, table=False)
+        judged: list[dict[str, Any]] = read_json(pipeline.results_folder(self.params) / "claims.json")["claims"]
+        return judged
+
     def save(self, figure: "Figure", name: str) -> Path:
         """Save a figure as PNG among this notebook's, whole or not at all."""
         path = self.params.artifacts / "figures" / self.name / f"{name}.png"
