@@ -120,3 +120,13 @@ def test_a_root_is_the_users_folder_or_the_stand_ins_tree():
     mine = params.load(scale="smoke", roots=RAW["roots"] | {"ffpp": "~/FaceForensics++"})
     assert mine.root("ffpp-c23").is_absolute()
     assert mine.root("dfd") == mine.root("ffpp-c23")
+
+
+def test_a_recipe_may_say_another_step_rule_for_its_runs_and_no_unknown_one():
+    p = params.load(scale="laptop")
+    assert p.run("fiausa-full").step.beta == 1
+    assert p.spec("fiausa-full", 0)["step"]["beta"] == p.sizes.recipes["fia_usa"]["step"]["beta"] == 0
+    assert params.load(scale="paper").spec("fiausa-full", 0)["step"]["beta"] == 1
+    wrong = p.sizes.model_copy(update={"recipes": p.sizes.recipes | {"fia_usa": {"step": {"gamma": 1}}}})
+    with pytest.raises(WorkbookError, match="gamma"):
+        params.Params.model_validate(p.model_dump() | {"sizes": wrong})
