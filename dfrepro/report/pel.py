@@ -88,12 +88,14 @@ def draw_frequencies(face: np.ndarray, coefficients: np.ndarray, ratios: dict[st
         channel = coefficients[8 * u + v]
         top = float(np.quantile(np.abs(channel), 0.99))
         axis.imshow(channel, cmap="gray", vmin=-top, vmax=top)
-        axis.set_title(f"luma, frequency ({u}, {v})")
+        axis.set_title(f"frequency ({u}, {v})")
     top = max(float(np.abs(ratio).max()) for ratio in ratios.values()) or 1.0
     for axis, (name, ratio) in zip(axes[1], ratios.items()):
         drawn = axis.imshow(ratio, cmap="RdBu_r", vmin=-top, vmax=top)
         axis.set(title=f"{plots.LABELS.get(name, name)} over its reals", xlabel="horizontal", ylabel="vertical")
-    figure.colorbar(drawn, ax=axes[1, 4], location="left", fraction=0.6, label="log2 of energy ratio")
+    bar = axes[1, 4].inset_axes((0.05, 0.08, 0.09, 0.84))
+    figure.colorbar(drawn, cax=bar, label="log2 of energy ratio")
+    axes[1, 4].patch.set_visible(False)
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
@@ -167,5 +169,6 @@ def draw_lifts(found: pd.DataFrame, label: str) -> "Figure":
         axis.set(yticks=range(len(names)), yticklabels=[plots.LABELS.get(name, name) for name in names])
         axis.set_title(f"{MODULES[module]}\n{STREAMS[stream]} stream", fontsize=10)
         axis.set_xlabel("energy in the mask over its area")
-    np.atleast_1d(axes)[-1].legend(title=label, fontsize=9)
+    handles, sides = np.atleast_1d(axes)[-1].get_legend_handles_labels()
+    figure.legend(handles[::-1], sides[::-1], title=label, loc="outside right center", fontsize=10)
     return figure
