@@ -253,8 +253,12 @@ class Params(Model):
         return self.runs[name]
 
     def in_grid(self, name: str) -> bool:
-        self.run(name)
-        return self.grid == "full" or name in self.core
+        """Whether a run is made: it is in the grid, and there are faces to train it on."""
+        declared = self.datasets[self.run(name).data.dataset]
+        trainable = (
+            declared.layout == "ffpp" or self.roots[declared.root] != STANDIN
+        )  # elsewhere it has test faces alone
+        return trainable and (self.grid == "full" or name in self.core)
 
     def maps_in_grid(self, name: str) -> bool:
         """Whether these maps are made: they are in the grid, and the network that makes them is."""
@@ -298,9 +302,7 @@ class Params(Model):
             "step": self._step(run),
             "augment": run.augment,
             "crop": self.sizes.crop,
-            "maps": self.maps[run.detector.maps].model_dump(mode="json")
-            if run.detector.maps
-            else None,
+            "maps": self.maps[run.detector.maps].model_dump(mode="json") if run.detector.maps else None,
             "training": self.training(name).model_dump(mode="json"),
         }
 
