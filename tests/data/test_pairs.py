@@ -53,7 +53,8 @@ def test_a_pair_is_the_targets_same_frame_at_the_fakes_own_box(tmp_path):
     videos = originals(tmp_path, ["001", "002"])
     fakes = [("002_001", 4, (8, 8, 56, 56), "train"), ("001_002", 1, (-6, 0, 42, 48), "test")]
     made = write_pairs(store(tmp_path / "store", fakes), videos, tmp_path / "pairs")
-    assert made.rows.tolist() == [1, 2] and not made.report["missing"]
+    assert made.rows.tolist() == [1, 2]
+    assert not made.report["missing"]
     found = made.of(np.array([2, 1]))
     assert np.array_equal(found[0], crop(frame_of(videos[0], 1), np.array([-6.0, 0, 42, 48]), SIZE))
     assert np.array_equal(found[1], crop(frame_of(videos[1], 4), np.array([8.0, 8, 56, 56]), SIZE))
@@ -64,7 +65,8 @@ def test_a_missing_original_and_a_missing_frame_are_listed_and_left_out(tmp_path
              ("009_001", 0, (0, 0, 24, 24), "train"), ("001_009", 5, (0, 0, 24, 24), "val")]  # fmt: skip
     made = write_pairs(store(tmp_path / "store", fakes), originals(tmp_path, ["001"]), tmp_path / "pairs")
     assert made.rows.tolist() == [1]
-    assert "99" in made.report["missing"]["001"] and "009" in made.report["missing"]
+    assert "99" in made.report["missing"]["001"]
+    assert "009" in made.report["missing"]
     assert made.has(np.array([1, 2, 3])).tolist() == [True, False, False]
     with pytest.raises(WorkbookError, match="face 2 has no pair"):
         made.of(np.array([1, 2]))
@@ -72,7 +74,8 @@ def test_a_missing_original_and_a_missing_frame_are_listed_and_left_out(tmp_path
 
 def test_without_any_original_the_artifact_is_there_and_empty(tmp_path):
     made = write_pairs(store(tmp_path / "store", [("001_002", 0, (0, 0, 9, 9), "train")]), [], tmp_path / "pairs")
-    assert len(made.rows) == 0 and len(Pairs.open(tmp_path / "pairs").reals) == 0
+    assert len(made.rows) == 0
+    assert len(Pairs.open(tmp_path / "pairs").reals) == 0
 
 
 def test_a_dataset_that_tells_no_pairs_is_refused_and_nothing_is_written(tmp_path):

@@ -17,7 +17,8 @@ def measured(**values):
 
 def test_the_direct_table_is_the_mean_over_seeds_and_names_what_was_not_made():
     table = focus.direct(measured(focus=0.2, attention=0.1))
-    assert table.map_auc["FoCus"] == pytest.approx(0.7) and table.map_auc["attention"] == pytest.approx(0.6)
+    assert table.map_auc["FoCus"] == pytest.approx(0.7)
+    assert table.map_auc["attention"] == pytest.approx(0.6)
     assert (table.loc["Grad-CAM"] == "not run").all()
     assert table.map_mass_real["FoCus"] == ""
 
@@ -27,7 +28,8 @@ def test_aucs_are_of_frames_by_seed_and_leave_out_what_was_not_run():
     rows += [("a", 0, "ffpp", "blur-1", 0, 0.0), ("b", 0, "ffpp", "clean", 0, 0.0)]
     scores = pd.DataFrame(rows, columns=["run", "seed", "dataset", "condition", "label", "score"])
     table = focus.frame_aucs(scores, {1: "a", 8: "missing"})
-    assert table.index.tolist() == [1] and table.ffpp[1] == pytest.approx(0.5)
+    assert table.index.tolist() == [1]
+    assert table.ffpp[1] == pytest.approx(0.5)
     assert focus.draw_k(table) is None
 
 

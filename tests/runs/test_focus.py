@@ -58,7 +58,8 @@ def pairs(store):
 
 def test_perfect_maps_score_as_perfect_and_shuffling_keeps_what_all_fakes_share(store, pairs):
     found = {m.metric: m.value for m in measure(Source("pixel01", store, SIDE, pairs=pairs), 8)}
-    assert found["map_auc"] == 1 and found["map_iou"] == 1
+    assert found["map_auc"] == 1
+    assert found["map_iou"] == 1
     assert found["chance_iou"] == pytest.approx(16 * 16 / SIDE**2)
     assert "map_mass_real" not in found  # there is no class-1 map of a difference
     shuffled = {m.metric: m.value for m in measure(Source("pixel01", store, SIDE, pairs=pairs, shuffle=True), 8)}
@@ -72,7 +73,9 @@ def test_maps_are_of_the_training_fakes_and_shuffled_ones_belong_to_another(stor
     other = Source("pixel", store, SIDE, pairs=different, shuffle=True)
     given = write_maps(other, tmp_path / "other", frames=4, tests=4, meta={})
     manifest = store.manifest.iloc[own.rows]
-    assert (manifest.label == 1).all() and (manifest.split == "train").all() and len(own.rows) == 5
+    assert (manifest.label == 1).all()
+    assert (manifest.split == "train").all()
+    assert len(own.rows) == 5
     assert not any(np.array_equal(own.of(row), given.of(row)) for row in own.rows)
     assert sorted(map(bytes, own.maps)) == sorted(map(bytes, given.maps))
 
@@ -88,7 +91,8 @@ def test_focus_maps_are_scored_with_the_mass_of_eq_9_and_the_share_of_tokens(sto
     mass = network.car_maps(images, class_1=True).fused.clamp_min(0).mean((1, 2))
     labels = store.manifest["label"].to_numpy()[test]
     assert found["map_mass_fake"] == pytest.approx(float(mass[labels == 1].mean()), rel=1e-4)
-    assert made.meta["a"] == 1 and made.meta["without_map"] == 0
+    assert made.meta["a"] == 1
+    assert made.meta["without_map"] == 0
 
 
 @pytest.mark.parametrize("kind", ["attention", "gradcam", "scorecam"])
@@ -106,8 +110,10 @@ def test_a_window_sees_its_own_part_of_the_map_and_reals_and_margin_are_zero(sto
     batch = data.__getitems__(range(10))
     fakes = batch["label"] == 1
     bright = batch["image"].float().mean(1) > 115  # what was added
-    assert torch.equal(batch["mask"][fakes] > 127, bright[fakes]) and not batch["mask"][~fakes].any()
-    assert isinstance(data.transform, Supervised) and len(maps.rows) == 5
+    assert torch.equal(batch["mask"][fakes] > 127, bright[fakes])
+    assert not batch["mask"][~fakes].any()
+    assert isinstance(data.transform, Supervised)
+    assert len(maps.rows) == 5
 
 
 def test_a_fake_without_a_map_is_not_trained_on(store, pairs, tmp_path):
@@ -115,7 +121,9 @@ def test_a_fake_without_a_map_is_not_trained_on(store, pairs, tmp_path):
     made = write_maps(Source("pixel", store, SIDE, pairs=few), tmp_path / "m", frames=4, tests=4, meta={})
     inputs = Inputs(store, {"maps": tmp_path / "m"})
     data = focus_evaluation.prepare(spec("focus_evaluation", CNN, maps={"kind": "pixel"}), inputs).data
-    assert made.meta["without_map"] == 1 and pairs.rows[0] not in data.rows and len(data.rows) == 5 + 4
+    assert made.meta["without_map"] == 1
+    assert pairs.rows[0] not in data.rows
+    assert len(data.rows) == 5 + 4
 
 
 def test_without_maps_the_same_network_learns_from_labels_alone(store):
@@ -123,7 +131,8 @@ def test_without_maps_the_same_network_learns_from_labels_alone(store):
     batch = made.data.__getitems__(range(4))
     loss, _ = made.loss(made.detector, batch)
     loss.backward()
-    assert made.detector.map_head.weight.grad is None and "mask" not in batch
+    assert made.detector.map_head.weight.grad is None
+    assert "mask" not in batch
     twin = focus_evaluation.build(spec("focus_evaluation", CNN, maps={"kind": "pixel"}))
     assert all(torch.equal(a, b) for a, b in zip(made.detector.parameters(), twin.parameters()))
 
@@ -133,7 +142,8 @@ def test_networks_that_make_maps_train_on_the_runs_faces(store, module, kind):
     made = module.prepare(spec(kind, VIT), Inputs(store))
     loss, _ = made.loss(made.detector.train(), made.data.__getitems__(range(4)))
     loss.backward()
-    assert torch.isfinite(loss) and any(p.grad is not None for p in made.detector.parameters())
+    assert torch.isfinite(loss)
+    assert any(p.grad is not None for p in made.detector.parameters())
 
 
 def test_maps_that_were_not_made_say_what_to_do(tmp_path):
