@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from dfrepro.data.manifest import FaceStore
+    from dfrepro.runs.focus_maps import ForgeryMaps
     from dfrepro.train.models import Detector
+
+MAP_RUN = "focus-map-"  # what maps are called among runs: "focus-map-attention"
+MEASURED = ["dataset", "metric", "value", "run", "seed"]
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ class Workbook:
             return None
         folder, scored = pipeline.run_folder(p, name, seed), pipeline.scores_folder(p, name, seed)
         if not _is_of(folder, p.spec(name, seed)):
-            self._inputs_ready(name)
+            self._inputs_ready(name, seed)
             pipeline.train(p, name, seed)
             shutil.rmtree(scored, ignore_errors=True)
         if not scored.exists():
@@ -137,13 +141,41 @@ class Workbook:
             pipeline.evaluate(p, name, seed)
         return TrainedRun(name, seed, folder, scored, pipeline.timing_file(p, name, seed))
 
-    def _inputs_ready(self, name: str) -> None:
+    def _inputs_ready(self, name: str, seed: int) -> None:
         """What a run trains on, made now where it is not there yet."""
         data = self.params.run(name).data
         self.store(data.dataset)
         made = pipeline.reconstructions_folder(self.params, data.dataset)
         if data.fakes == "fia-usa" and not made.exists():
             pipeline.reconstruct(self.params, data.dataset)
+        if maps := self.params.run(name).detector.maps:
+            self.maps(maps, seed)
+
+    def maps(self, name: str, seed: int | None = None) -> "ForgeryMaps | None":
+        """Maps of where fakes were forged (P4), made now if they are not there or their network was another.
+
+        None where the grid leaves them out.
+        """
+        from dfrepro.runs.focus_maps import ForgeryMaps
+
+        p = self.params
+        seed = self.seeds[0] if seed is None else seed
+        if not p.maps_in_grid(name):
+            return None
+        folder, dataset = pipeline.maps_folder(p, name, seed), p.maps_dataset(name)
+        if not _says(folder, pipeline.maps_meta(p, name, seed)):
+            self._maps_ready(name, seed, dataset)
+            pipeline.maps(p, name, seed)
+        return ForgeryMaps.open(folder)
+
+    def _maps_ready(self, name: str, seed: int, dataset: str) -> None:
+        """What maps are made from: a trained network, or the real face behind each fake."""
+        self.store(dataset)
+        if run := self.params.maps[name].run:
+            self.run(run, seed)
+        elif not pipeline.pairs_folder(self.params, dataset).exists():
+            self.standin()
+            pipeline.pairs(self.params, dataset)
 
     def named(self, *beginnings: str) -> list[str]:
         """The declared runs whose names begin so, in the order of params.yaml."""
@@ -155,9 +187,22 @@ class Workbook:
         return pd.concat([run.scores for run in trained if run is not None], ignore_index=True)
 
     def measured(self, runs: Iterable[str]) -> pd.DataFrame:
-        """The numbers of several runs over all seeds that no table of scores holds (`TrainedRun.measured`)."""
-        trained = [self.run(name, seed) for name in runs for seed in self.seeds]
-        return pd.concat([run.measured for run in trained if run is not None], ignore_index=True)
+        """The numbers of several runs over all seeds that no table of scores holds (`TrainedRun.measured`).
+
+        What was measured on maps (P4) goes by the name `focus-map-<maps>`, which may be a run's own.
+        """
+        parts = [part for name in runs for seed in self.seeds for part in self._measured(name, seed)]
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=MEASURED)
+
+    def _measured(self, name: str, seed: int) -> list[pd.DataFrame]:
+        made = name.removeprefix(MAP_RUN)
+        of_maps = name != made and made in self.params.maps
+        maps = self.maps(made, seed) if of_maps else None
+        parts = [] if maps is None else [maps.measured.assign(run=name, seed=seed)]
+        if name in self.params.runs or not of_maps:
+            run = self.run(name, seed)
+            parts += [] if run is None else [run.measured]
+        return parts
 
     def embedding(self, name: str) -> pd.DataFrame:
         """A cached UMAP: one row a face and condition, with x and y."""
@@ -235,6 +280,15 @@ def open(name: str, scale: str | None = None) -> Workbook:
         raise WorkbookError(f"there is no notebook {name!r}", where="notebooks")
     plots.theme()
     return Workbook(name, params.load(scale=scale))
+
+
+def _says(folder: Path, meta: dict[str, Any]) -> bool:
+    """Whether the artifact in `folder` was made from what `meta` says."""
+    try:
+        said = read_json(folder / "meta.json")
+        return all(said[key] == value for key, value in meta.items())
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def _is_of(folder: Path, spec: dict[str, Any]) -> bool:
