@@ -253,11 +253,12 @@ class Params(Model):
         return self.runs[name]
 
     def in_grid(self, name: str) -> bool:
-        """Whether a run is made: it is in the grid, and there are faces to train it on."""
+        """Whether a run is made: it is in the grid, and there are faces to train it on.
+
+        Of all sets but FF++ the stand-in has test faces alone.
+        """
         declared = self.datasets[self.run(name).data.dataset]
-        trainable = (
-            declared.layout == "ffpp" or self.roots[declared.root] != STANDIN
-        )  # elsewhere it has test faces alone
+        trainable = declared.layout == "ffpp" or self.roots[declared.root] != STANDIN
         return trainable and (self.grid == "full" or name in self.core)
 
     def maps_in_grid(self, name: str) -> bool:
