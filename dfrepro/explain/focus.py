@@ -80,6 +80,25 @@ def maps_of(wb: "Workbook", picked: Picked, names: dict[str, str]) -> dict[str, 
     return made
 
 
+def features(wb: "Workbook", run: str, datasets: tuple[str, ...], *, faces: int = 300) -> pd.DataFrame:
+    """Figure 9: one UMAP of a run's features on test faces of several sets: dataset, manipulation, label, x, y."""
+    from dfrepro.evaluate.predict import predict
+    from dfrepro.explain.embedding import umap
+
+    trained = wb.run(run)
+    if trained is None:
+        return pd.DataFrame(columns=["dataset", "manipulation", "label", "x", "y"])
+    detector, seen = trained.detector(), []
+    for dataset in datasets:
+        store = wb.store(dataset)
+        rows = select(store.manifest, split="test")
+        few = rows[np.linspace(0, len(rows) - 1, min(faces, len(rows))).astype(int)]
+        seen.append(predict(detector, store, few, size=trained.window))
+    xy = umap(np.concatenate([each.features for each in seen]), seed=trained.seed)
+    table = pd.concat([each.frames for each in seen], ignore_index=True)
+    return table[["dataset", "manipulation", "label"]].assign(x=xy[:, 0], y=xy[:, 1])
+
+
 def costs(wb: "Workbook", names: dict[str, str], *, batch: int = 16, repeats: int = 3) -> pd.DataFrame:
     """Table VIII here: parameters, operations of a face, faces a second on this machine; `names`: run -> title."""
     from dfrepro.runs import recipes

@@ -84,6 +84,18 @@ def _outline(axis: "Axes", mask: np.ndarray) -> None:
         axis.contour(mask > 127, levels=[0.5], colors="#4fe3c1", linewidths=1.1)
 
 
+def draw_features(rows: pd.DataFrame) -> "Figure":
+    """Draw Figure 9, one embedding with a panel a test set (columns dataset, label, x, y)."""
+    import matplotlib.pyplot as plt
+
+    sets = list(dict.fromkeys(rows.dataset))
+    figure, axes = plt.subplots(1, len(sets), figsize=(4.2 * len(sets), 3.9), sharex=True, sharey=True, squeeze=False)
+    for axis, name in zip(axes[0], sets):
+        axis.scatter(rows.x, rows.y, s=6, c="0.86", linewidths=0, rasterized=True)
+        plots.embedding(axis, rows[rows.dataset == name], title=plots.SETS.get(name, name), legend=axis is axes[0, 0])
+    return figure
+
+
 def draw_k(table: pd.DataFrame) -> "Figure | None":
     """Draw Figure 10, the AUC on each set (columns) over K (rows, those run); None where fewer than two were run."""
     import matplotlib.pyplot as plt
