@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -69,3 +70,17 @@ def test_nothing_large_is_tracked():
     files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True).stdout.split("\0")
     large = [name for name in files if name and (ROOT / name).is_file() and (ROOT / name).stat().st_size > 2 * 2**20]
     assert large == []
+
+
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("dfrepro.__main__", ("torch", "pandas", "pydantic")),
+        ("dfrepro.workbook", ("torch", "umap", "sklearn")),
+        ("dfrepro.evaluate.run", ("lightning_fabric", "albumentations", "umap")),
+    ],
+)
+def test_importing_what_every_stage_starts_with_stays_light(module, heavy):
+    code = f"import sys, {module}; print(*(name for name in {heavy} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.split() == []

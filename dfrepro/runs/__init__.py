@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, get_args
 
 from torch import nn
 
@@ -17,8 +17,10 @@ from dfrepro.data.dataset import FaceDataset
 from dfrepro.data.manifest import FaceStore
 from dfrepro.errors import WorkbookError
 from dfrepro.params import Kind
-from dfrepro.train.fit import Refine
-from dfrepro.train.steps import Loss
+
+if TYPE_CHECKING:  # scoring and notebooks need no training loop, whose libraries take seconds to import
+    from dfrepro.train.fit import Refine
+    from dfrepro.train.steps import Loss
 
 Spec = dict[str, Any]  # Params.spec: everything that decides the weights, as plain data
 
@@ -46,8 +48,8 @@ class Ingredients:
 
     detector: nn.Module
     data: FaceDataset
-    loss: Loss
-    refine: Refine | None = None
+    loss: "Loss"
+    refine: "Refine | None" = None
 
 
 class Measurement(NamedTuple):

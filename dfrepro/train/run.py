@@ -5,7 +5,7 @@ kinds of runs are made of is in `dfrepro.runs`.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -14,8 +14,9 @@ from dfrepro.data.manifest import FaceStore
 from dfrepro.runs import Inputs, Spec, recipes
 from dfrepro.runs.draws import window
 from dfrepro.train import checkpoint
-from dfrepro.train.fit import Recipe, TrainConfig, Validate, fit
-from dfrepro.train.steps import StepRule
+
+if TYPE_CHECKING:
+    from dfrepro.train.fit import Validate
 
 OWN = ("epochs", "batch", "frames", "images_per_epoch", "label_smoothing")  # settings that are not the loop's
 
@@ -25,6 +26,9 @@ def train_run(spec: Spec, inputs: Inputs, out: Path, *, resume: Path) -> dict[st
 
     Returns the last line of the history. Raises WorkbookError when an input is missing or the loss is not finite.
     """
+    from dfrepro.train.fit import Recipe, TrainConfig, fit  # what only loads a detector does without
+    from dfrepro.train.steps import StepRule
+
     training, seed = spec["training"], spec["seed"]
     made = recipes(spec).prepare(spec, inputs)
     images = 2 if spec["data"]["fakes"] != "dataset" else 1  # a draw of pseudo-fakes is a pair
@@ -48,7 +52,7 @@ def load_detector(folder: Path) -> Any:
     return detector.eval()
 
 
-def _validation(spec: Spec, store: FaceStore) -> Validate:
+def _validation(spec: Spec, store: FaceStore) -> "Validate":
     """Video AUC on the in-domain validation split: the one thing a checkpoint may be chosen by."""
     from dfrepro.evaluate import metrics
     from dfrepro.evaluate.predict import predict
