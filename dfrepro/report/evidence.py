@@ -180,7 +180,8 @@ class Evidence:
         if not frames:
             items = items.groupby(["manipulation", "video", "label"])["score"].mean().reset_index()
         labels, scores = items["label"].to_numpy(), items["score"].to_numpy(dtype=float)
-        if np.isnan(scores).any():
+        constant = function is weighted_auc and len(scores) and scores.min() == scores.max()
+        if constant or np.isnan(scores).any():  # a detector that says one thing of everything ranks nothing: no .5
             return np.full(1 if draws is None else len(draws), np.nan)
         if draws is None:
             return function(labels, scores, np.ones((1, len(items))))

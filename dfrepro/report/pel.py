@@ -39,11 +39,11 @@ def sweep(scores: pd.DataFrame) -> pd.DataFrame:
     Means over seeds. Arms without scores are absent.
     """
     own = scores[scores["run"].isin(ARMS)]
-    measured = [
-        {"run": run, "seed": seed, "condition": condition, "auc": metrics.frame_auc(part),
-         "accuracy": metrics.accuracy(part["label"].to_numpy(), part["score"].to_numpy())}
-        for (run, seed, condition), part in own[own["dataset"] == "ffpp"].groupby(["run", "seed", "condition"])
-    ]  # fmt: skip
+    measured = []
+    for (run, seed, condition), part in own[own["dataset"] == "ffpp"].groupby(["run", "seed", "condition"]):
+        values, _ = metrics.summary(part)  # NaN where a corruption drives every score to the same number
+        found = {"auc": values["frame_auc"], "accuracy": values["frame_accuracy"]}
+        measured.append({"run": run, "seed": seed, "condition": condition, **found})
     means = pd.DataFrame(measured).groupby(["run", "condition"])[["auc", "accuracy"]].mean().reset_index()
     split = means["condition"].str.rsplit("-", n=1)
     known = means.assign(corruption=split.str[0], level=pd.to_numeric(split.str[-1], errors="coerce"))

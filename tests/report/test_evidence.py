@@ -164,3 +164,15 @@ def test_odd_results_are_rejected_by_name(planted, change, said):
 def test_an_empty_results_folder_says_what_to_do(tmp_path):
     with pytest.raises(WorkbookError, match="dvc repro"):
         read_evidence(tmp_path)
+
+
+def test_a_detector_that_says_the_same_of_everything_has_no_auc_and_keeps_its_accuracy():
+    rows = [
+        {"run": "a", "seed": 0, "dataset": "d", "manipulation": "m" if label else "original", "video": str(i),
+         "label": label, "score": 1.0, "frame": 0}
+        for i, label in enumerate([0, 0, 1, 1])
+    ]  # fmt: skip
+    evidence = Evidence(None, pd.DataFrame(rows), n_boot=10)
+    for metric in ("video_auc", "frame_auc"):
+        assert np.isnan(evidence.value(Operand(run="a", test=("d",), metric=metric), 0))
+    assert evidence.value(Operand(run="a", test=("d",), metric="accuracy"), 0) == 0.5
