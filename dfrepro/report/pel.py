@@ -41,9 +41,8 @@ def sweep(scores: pd.DataFrame) -> pd.DataFrame:
     own = scores[scores["run"].isin(ARMS)]
     measured = []
     for (run, seed, condition), part in own[own["dataset"] == "ffpp"].groupby(["run", "seed", "condition"]):
-        values, _ = metrics.summary(part)  # NaN where a corruption drives every score to the same number
-        found = {"auc": values["frame_auc"], "accuracy": values["frame_accuracy"]}
-        measured.append({"run": run, "seed": seed, "condition": condition, **found})
+        accuracy = metrics.accuracy(part["label"].to_numpy(), part["score"].to_numpy())
+        measured.append({"run": run, "seed": seed, "condition": condition, "auc": _auc(part), "accuracy": accuracy})
     means = pd.DataFrame(measured).groupby(["run", "condition"])[["auc", "accuracy"]].mean().reset_index()
     split = means["condition"].str.rsplit("-", n=1)
     known = means.assign(corruption=split.str[0], level=pd.to_numeric(split.str[-1], errors="coerce"))
@@ -52,6 +51,14 @@ def sweep(scores: pd.DataFrame) -> pd.DataFrame:
     under = known[known["corruption"].isin(list(CORRUPTIONS))]
     rows = pd.concat([clean, under]).astype({"level": int})
     return rows.drop(columns="condition").sort_values(["run", "corruption", "level"], ignore_index=True)
+
+
+def _auc(part: pd.DataFrame) -> float:
+    """NaN where a corruption drives every score to the same number."""
+    try:
+        return metrics.frame_auc(part)
+    except metrics.Undefined:
+        return float("nan")
 
 
 def changes(swept: pd.DataFrame) -> pd.DataFrame:
