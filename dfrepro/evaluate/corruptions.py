@@ -98,12 +98,14 @@ def video(images: np.ndarray, crf: float, _: Generators) -> np.ndarray:
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=25, options={"crf": str(crf), "preset": "medium", "threads": "1"})
+        stream.codec_context.thread_count = 1
         stream.height, stream.width, stream.pix_fmt = height + height % 2, width + width % 2, "yuv420p"
         for image in np.pad(images, padding, mode="edge"):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
     file.seek(0)
     with av.open(file, "r") as container:
+        container.streams.video[0].codec_context.thread_count = 1
         decoded = [frame.to_ndarray(format="rgb24")[:height, :width] for frame in container.decode(video=0)]
     _require(len(decoded) == count, f"{count} frames went into the encoder and {len(decoded)} came out")
     return np.stack(decoded)
