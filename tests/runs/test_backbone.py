@@ -17,5 +17,5 @@ def test_every_declared_run_has_recipes_for_its_kind():
 
 def test_an_unknown_kind_is_an_error_that_names_the_run():
     spec = params.load(scale="smoke").spec("erm-df", 0)
-    with pytest.raises(WorkbookError, match="runs.erm-df"):
+    with pytest.raises(WorkbookError, match="erm-df: detector.kind is .oracle."):
         recipes(spec | {"detector": {"kind": "oracle"}})
