@@ -35,6 +35,12 @@ def test_every_kind_of_map_is_made_by_one_stage():
     assert sorted(made) == sorted(P.maps)
 
 
+def test_no_stage_of_the_core_pipeline_needs_one_of_the_grids():
+    made = {out.split("${item")[0].rstrip("/") for stage in GRID.values() for out in stage["outs"]}
+    whole = {dep for stage in STAGES.values() for dep in stage["deps"]} & made
+    assert whole == set()  # a dependency on artifacts/scores as a whole would run the hundred runs of grid/dvc.yaml
+
+
 def test_no_run_depends_on_the_word_grid_and_every_notebook_does():
     assert [name for name, stage in EVERY if "grid" in stage.get("params", ())] == ["grid"]
     for path in (ROOT / "notebooks").glob("*.ipynb"):
