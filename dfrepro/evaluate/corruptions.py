@@ -23,6 +23,7 @@ from dfrepro.forge.colour import jpeg as recode
 REFERENCE = 256  # px, the side that the levels were made for
 GREY = 128
 BLOCK = 8  # px
+ROW = 64  # px, what H.264's encoder works on at once
 LUMA = np.array([0.299, 0.587, 0.114])  # BT.601
 # 8-bit studio-swing YCbCr -> RGB, without offsets: what DeeperForensics adds its noise in
 YCBCR_TO_RGB = np.array([[255 / 219, 0, 1.402 * 255 / 224], [255 / 219, 0, 0], [255 / 219, 1.772 * 255 / 224, 0]])
@@ -94,13 +95,16 @@ def video(images: np.ndarray, crf: float, _: Generators) -> np.ndarray:
     import av
 
     count, height, width = images.shape[:3]
-    padding = ((0, 0), (0, height % 2), (0, width % 2), (0, 0))  # 4:2:0 needs even sides
+    # rows of 64 pixels: at widths of 72 and 80 x264 has been seen to give other bytes for the same pictures (its vector
+    # code looks past the end of a row), at multiples of 64 not once in thousands
+    padding = ((0, 0), (0, height % 2), (0, -width % ROW), (0, 0))
+    padded = np.pad(images, padding, mode="edge")
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=25, options={"crf": str(crf), "preset": "medium", "threads": "1"})
         stream.codec_context.thread_count = 1
-        stream.height, stream.width, stream.pix_fmt = height + height % 2, width + width % 2, "yuv420p"
-        for image in np.pad(images, padding, mode="edge"):
+        stream.height, stream.width, stream.pix_fmt = *padded.shape[1:3], "yuv420p"
+        for image in padded:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
     file.seek(0)
