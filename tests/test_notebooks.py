@@ -22,6 +22,9 @@ def problems(notebook) -> list[str]:
         found.append("committed without outputs")
     if any(output["output_type"] == "error" for cell in cells for output in cell["outputs"]):
         found.append("committed with an error")
+    streams = [output for cell in cells for output in cell["outputs"] if output["output_type"] == "stream"]
+    if any(stream["name"] == "stderr" for stream in streams):
+        found.append("committed with a warning, which names a file of the machine that ran it")
     if sum("parameters" in cell["metadata"].get("tags", []) for cell in cells) != 1:
         found.append("needs exactly one cell tagged parameters")
     if len(cells) > 15:
@@ -53,6 +56,10 @@ def test_a_committed_notebook_is_complete(path):
         (lambda cells: cells[1].update(execution_count=99), "top to bottom"),
         (lambda cells: cells[1].update(execution_count=None), "top to bottom"),
         (lambda cells: cells[1].update(outputs=[{"output_type": "error"}]), "with an error"),
+        (
+            lambda cells: cells[1].update(outputs=[{"output_type": "stream", "name": "stderr", "text": ["x"]}]),
+            "warning",
+        ),
         (lambda cells: cells[1].update(source=["x = 1\n"] * 16), "15 lines"),
     ],
 )
