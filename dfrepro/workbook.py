@@ -131,7 +131,7 @@ class Workbook:
         if not p.in_grid(name):
             return None
         folder, scored = pipeline.run_folder(p, name, seed), pipeline.scores_folder(p, name, seed)
-        if not _is_of(folder, p.spec(name, seed)):
+        if not _says(folder, {"spec": p.spec(name, seed)}):
             self._inputs_ready(name, seed)
             pipeline.train(p, name, seed)
             shutil.rmtree(scored, ignore_errors=True)
@@ -287,12 +287,5 @@ def _says(folder: Path, meta: dict[str, Any]) -> bool:
     try:
         said = read_json(folder / "meta.json")
         return all(said[key] == value for key, value in meta.items())
-    except (OSError, ValueError, KeyError):
-        return False
-
-
-def _is_of(folder: Path, spec: dict[str, Any]) -> bool:
-    try:
-        return read_json(folder / "meta.json")["spec"] == spec
     except (OSError, ValueError, KeyError):
         return False

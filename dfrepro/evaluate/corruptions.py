@@ -9,7 +9,6 @@ number of blocks falls with the area (the original rounds it down to none) and t
 Table 3) names its noise, salt-and-pepper and blur without levels: SPEC's choice is level 3 of a sweep by factors of 2.
 """
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,13 +16,13 @@ from typing import Any
 import cv2
 import numpy as np
 
+from dfrepro.data.h264 import coded
 from dfrepro.errors import WorkbookError
 from dfrepro.forge.colour import jpeg as recode
 
 REFERENCE = 256  # px, the side that the levels were made for
 GREY = 128
 BLOCK = 8  # px
-ROW = 64  # px, what H.264's encoder works on at once
 LUMA = np.array([0.299, 0.587, 0.114])  # BT.601
 # 8-bit studio-swing YCbCr -> RGB, without offsets: what DeeperForensics adds its noise in
 YCBCR_TO_RGB = np.array([[255 / 219, 0, 1.402 * 255 / 224], [255 / 219, 0, 0], [255 / 219, 1.772 * 255 / 224, 0]])
@@ -92,27 +91,11 @@ def video(images: np.ndarray, crf: float, _: Generators) -> np.ndarray:
 
     Frames of several videos in one batch would be predicted from each other: pass one video at a time.
     """
-    import av
-
     count, height, width = images.shape[:3]
-    # rows of 64 pixels: at widths of 72 and 80 x264 has been seen to give other bytes for the same pictures (its vector
-    # code looks past the end of a row), at multiples of 64 not once in thousands
-    padding = ((0, 0), (0, height % 2), (0, -width % ROW), (0, 0))
-    padded = np.pad(images, padding, mode="edge")
-    file = io.BytesIO()
-    with av.open(file, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=25, options={"crf": str(crf), "preset": "medium", "threads": "1"})
-        stream.codec_context.thread_count = 1
-        stream.height, stream.width, stream.pix_fmt = *padded.shape[1:3], "yuv420p"
-        for image in padded:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode())
-    file.seek(0)
-    with av.open(file, "r") as container:
-        container.streams.video[0].codec_context.thread_count = 1
-        decoded = [frame.to_ndarray(format="rgb24")[:height, :width] for frame in container.decode(video=0)]
+    even = np.pad(images, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    decoded = coded(list(even), int(crf))
     _require(len(decoded) == count, f"{count} frames went into the encoder and {len(decoded)} came out")
-    return np.stack(decoded)
+    return np.stack(decoded)[:, :height, :width]
 
 
 def gaussian_noise(images: np.ndarray, sigma: float, generators: Generators) -> np.ndarray:

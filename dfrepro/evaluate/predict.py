@@ -83,12 +83,12 @@ def predict_under(
 def _seen(detector: nn.Module, images: Tensor, probe: Probe) -> tuple[Tensor, Tensor]:
     with under(probe, detector):
         output = detector(images)
-    return output.scores.float().cpu(), output.features.float().cpu()
+    return output.scores.cpu(), output.features.float().cpu()
 
 
 def _table(store: FaceStore, rows: np.ndarray, outputs: list[tuple[Tensor, Tensor]]) -> Predictions:
     frames = store.manifest.iloc[rows][COLUMNS].reset_index(drop=True)
-    scores = torch.cat([score for score, _ in outputs]).numpy() if outputs else np.zeros(0, np.float32)
+    scores = torch.cat([score for score, _ in outputs]).numpy() if outputs else np.zeros(0)
     features = torch.cat([feature for _, feature in outputs]).numpy() if outputs else np.zeros((0, 0), np.float32)
     if not np.isfinite(scores).all():
         first = frames.iloc[int(np.argmin(np.isfinite(scores)))]
@@ -97,4 +97,4 @@ def _table(store: FaceStore, rows: np.ndarray, outputs: list[tuple[Tensor, Tenso
             where="/".join(str(first[name]) for name in COLUMNS[:4]),
             remedy="The detector is broken: train it again",
         )
-    return Predictions(frames.assign(row=rows, score=scores.astype(np.float64)), features)
+    return Predictions(frames.assign(row=rows, score=scores), features)

@@ -30,6 +30,7 @@ from torch.nn import functional
 
 from dfrepro.errors import WorkbookError
 from dfrepro.methods.fia_usa_affs import ChannelSelection, kept_channels
+from dfrepro.methods.fpn import FPN
 from dfrepro.train.models import Backbone, Detector, Output
 
 STRIDES = (4, 8, 16, 32)  # C2 to C5
@@ -107,28 +108,6 @@ class Pyramid(NamedTuple):
 
     output: Output
     finest: Tensor  # (B, width, H/4, W/4)
-
-
-class FPN(nn.Module):
-    """Feature pyramid (Lin et al., CVPR 2017; App. D). `levels`: how many are smoothed and returned, finest first.
-
-    The coarser ones always flow into the finer ones; smoothed for nobody, their weights would never see a gradient.
-    """
-
-    def __init__(self, channels: Sequence[int], width: int, levels: int = 1):
-        super().__init__()
-        self.lateral = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels)
-        self.smooth = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(levels))
-
-    def forward(self, stages: Sequence[Tensor]) -> list[Tensor]:
-        """Stages (B, C_i, h_i, w_i), finest first -> levels (B, width, h_i, w_i)."""
-        levels: list[Tensor] = []
-        for lateral, x in zip(reversed(self.lateral), reversed(stages), strict=True):  # type: ignore[call-overload]
-            level = lateral(x)  # (B, width, h, w)
-            if levels:
-                level = level + functional.interpolate(levels[0], level.shape[-2:], mode="nearest")
-            levels.insert(0, level)
-        return [smooth(level) for smooth, level in zip(self.smooth, levels)]
 
 
 class FiaUsaDetector(Detector):

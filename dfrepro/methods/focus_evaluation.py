@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from dfrepro.errors import WorkbookError
 from dfrepro.methods.focus import FAKE
+from dfrepro.methods.fpn import FPN
 from dfrepro.train.models import Backbone, Detector, Output
 
 STRIDE = 4
@@ -26,25 +27,6 @@ class MapOutput(NamedTuple):
     features: Tensor  # (B, D)
     maps: Tensor  # (B, C, h, w)
     map_logits: Tensor  # (B, S / 4, S / 4): sigmoid gives P(forged) of a place
-
-
-class FeaturePyramid(nn.Module):
-    """Top-down pyramid over features of falling size; only its finest level is computed to the end.
-
-    forward([(B, C_i, h_i, w_i), ...], finest first) -> (B, width, h_0, w_0).
-    """
-
-    def __init__(self, channels: list[int], width: int):
-        super().__init__()
-        self.lateral = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels)
-        self.smooth = nn.Conv2d(width, width, 3, padding=1)
-
-    def forward(self, features: list[Tensor]) -> Tensor:
-        levels = [conv(x) for conv, x in zip(self.lateral, features)]
-        top = levels.pop()
-        for level in reversed(levels):
-            top = level + functional.interpolate(top, level.shape[-2:], mode="nearest")
-        return self.smooth(top)
 
 
 class MapDetector(nn.Module):
@@ -61,7 +43,7 @@ class MapDetector(nn.Module):
             raise WorkbookError(
                 "it has no features at stride 4", where=f"backbone {spec.name}", remedy="Name a convolutional network"
             )
-        self.pyramid = FeaturePyramid([levels[i][1]["num_chs"] for i in self.indices], width)
+        self.pyramid = FPN([levels[i][1]["num_chs"] for i in self.indices], width)
         self.map_head = nn.Conv2d(width, 1, 1)
 
     def forward(self, images: Tensor, with_map: bool = False) -> Output | MapOutput:
@@ -70,7 +52,7 @@ class MapDetector(nn.Module):
         net: Any = self.detector.backbone
         maps, features = net.forward_intermediates(self.detector.preprocess(images), indices=self.indices)
         pooled = net.forward_head(maps, pre_logits=True)  # (B, D)
-        map_logits = self.map_head(functional.relu(self.pyramid(features)))[:, 0]
+        map_logits = self.map_head(functional.relu(self.pyramid(features)[0]))[:, 0]
         return MapOutput(net.get_classifier()(pooled), pooled, maps, map_logits)
 
 

@@ -11,7 +11,6 @@ drawn independently, which makes the intervals of FF++-shaped sets a little too 
 
 from collections.abc import Callable
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -202,24 +201,6 @@ class Evidence:
             here = np.flatnonzero(manipulation == name)
             weights[:, here] = rng.multinomial(len(here), np.full(len(here), 1 / len(here)), size=self.n_boot)
         return weights
-
-
-def read_evidence(folder: Path, **options: int) -> Evidence:
-    """Evidence from `folder`: metrics.parquet or metrics.csv, and scores.parquet where there is one."""
-    found = [path for path in (folder / "metrics.parquet", folder / "metrics.csv") if path.is_file()]
-    scores = folder / "scores.parquet"
-    if not found and not scores.is_file():
-        raise WorkbookError(
-            "holds neither metrics.parquet, metrics.csv nor scores.parquet",
-            where=folder,
-            remedy="Run `dvc repro` first",
-        )
-    results = _read(found[0]) if found else None
-    return Evidence(results, pd.read_parquet(scores) if scores.is_file() else None, **options)
-
-
-def _read(path: Path) -> pd.DataFrame:
-    return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
 
 
 def _points(results: pd.DataFrame | None) -> dict[tuple, float]:

@@ -73,7 +73,7 @@ def recipes(spec: Spec) -> Any:
     kind = spec["detector"]["kind"]
     if kind not in get_args(Kind):
         raise WorkbookError(
-            f"detector.kind is {kind!r}", where=spec["run"], remedy=f"One of {', '.join(get_args(Kind))}"
+            f"detector.kind is {kind!r}", where=f"runs.{spec['run']}", remedy=f"One of {', '.join(get_args(Kind))}"
         )
     return import_module(f"dfrepro.runs.{kind}")
 

@@ -21,7 +21,7 @@ from dfrepro.data.manifest import Face, FaceStore
 from dfrepro.errors import WorkbookError
 from dfrepro.files import ROOT
 from dfrepro.methods import fia_usa
-from dfrepro.methods.fia_usa import FPN, VARIANTS, FiaUsaLoss, Variant, build, check_pairs, rcr, regions
+from dfrepro.methods.fia_usa import VARIANTS, FiaUsaLoss, Variant, build, check_pairs, rcr, regions
 from dfrepro.methods.fia_usa_affs import (
     NORMALISATIONS,
     ChannelErrors,
@@ -32,6 +32,7 @@ from dfrepro.methods.fia_usa_affs import (
     unit_range,
     warmed_up,
 )
+from dfrepro.methods.fpn import FPN
 from dfrepro.train import checkpoint
 from dfrepro.train.losses import CrossEntropy
 from dfrepro.train.models import Backbone, build_detector
@@ -387,7 +388,7 @@ def test_the_classification_is_that_of_the_plain_network_and_the_finest_level_ha
         torch.testing.assert_close(found, expected)
     torch.testing.assert_close(detector(images).logits, output.logits)
     assert finest.shape[-2:] == (spec.image_size // 4,) * 2
-    torch.testing.assert_close(output.scores, output.logits.softmax(1)[:, 1])
+    torch.testing.assert_close(output.scores, output.logits.double().softmax(1)[:, 1])
 
 
 @pytest.mark.parametrize("spec", FAMILIES[:2], ids=lambda spec: spec.name)

@@ -10,7 +10,7 @@ from dfrepro.errors import WorkbookError
 from dfrepro.methods.focus import FocusLoss, build
 from dfrepro.methods.focus_cost import cost, images_per_second, inference, seconds, training
 from dfrepro.methods.focus_encoder import build_plain
-from dfrepro.methods.focus_evaluation import FeaturePyramid, MapSupervision, build_evaluation
+from dfrepro.methods.focus_evaluation import MapSupervision, build_evaluation
 from dfrepro.methods.focus_supervision import (
     KINDS,
     as_targets,
@@ -162,21 +162,6 @@ def test_a_map_that_cannot_be_made_says_what_is_missing():
 
 
 # --- the evaluation model -------------------------------------------------------------------------------------------
-
-
-def test_the_pyramid_is_torchvisions_at_its_finest_level():
-    from collections import OrderedDict
-
-    from torchvision.ops import FeaturePyramidNetwork
-
-    channels, sides = [4, 6, 8], [13, 7, 4]  # no even halves, as 380 pixels have
-    theirs, ours = FeaturePyramidNetwork(channels, 5), FeaturePyramid(channels, 5)
-    for mine, other in zip(ours.lateral, theirs.inner_blocks):
-        mine.load_state_dict(other[0].state_dict())
-    ours.smooth.load_state_dict(theirs.layer_blocks[0][0].state_dict())
-    features = [normal(2, c, side, side) for c, side in zip(channels, sides)]
-    expected = theirs(OrderedDict((str(i), x) for i, x in enumerate(features)))["0"]
-    torch.testing.assert_close(ours(features), expected)
 
 
 @pytest.mark.parametrize("name", ["test_efficientnet", "test_resnet", "test_convnext"])

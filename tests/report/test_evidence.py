@@ -8,7 +8,6 @@ from dfrepro.report import evidence as evidence_module
 from dfrepro.report.evidence import (
     Evidence,
     auc_of_draws,
-    read_evidence,
     weighted_accuracy,
     weighted_auc,
     weighted_eer,
@@ -159,11 +158,6 @@ def test_an_average_over_a_set_that_was_not_measured_is_missing(planted):
 def test_odd_results_are_rejected_by_name(planted, change, said):
     with pytest.raises(WorkbookError, match=said):
         Evidence(change(planted({"a": [0.9]})))
-
-
-def test_an_empty_results_folder_says_what_to_do(tmp_path):
-    with pytest.raises(WorkbookError, match="dvc repro"):
-        read_evidence(tmp_path)
 
 
 def test_a_detector_that_says_the_same_of_everything_has_no_auc_and_keeps_its_accuracy():

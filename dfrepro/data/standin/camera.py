@@ -4,16 +4,12 @@ A video and all fakes made from it share one `Camera`, and only the noise is dra
 """
 
 from dataclasses import dataclass
-from io import BytesIO
-from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 
+from dfrepro.data.h264 import coded
 from dfrepro.data.standin.noise import Array
-
-FPS = 25
 
 
 @dataclass(frozen=True)
@@ -56,27 +52,6 @@ class Camera:
         return frames
 
 
-def encode(path: Path | BytesIO, frames: list[Array], crf: int, *, preset: str = "medium", gray: bool = False) -> None:
-    """Write frames (H, W, 3) RGB or (H, W) grey, uint8, as H.264 in mp4. One thread, so the bytes are reproducible."""
-    with av.open(path, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=FPS)
-        stream.width, stream.height = frames[0].shape[1], frames[0].shape[0]
-        stream.pix_fmt, stream.thread_count = "yuv420p", 1
-        stream.options = {"crf": str(crf), "preset": preset}
-        for frame in frames:
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="gray" if gray else "rgb24")
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode())
-
-
-def decode(path: Path | BytesIO) -> list[Array]:
-    with av.open(path, "r") as container:
-        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-
-
 def uploaded(frames: list[Array], crf: int) -> list[Array]:
     """The frames after one more trip through H.264, as after an upload to the web."""
-    buffer = BytesIO()
-    encode(buffer, frames, crf, preset="veryfast")
-    buffer.seek(0)
-    return decode(buffer)
+    return coded(frames, crf, preset="veryfast")

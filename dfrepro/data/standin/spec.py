@@ -7,7 +7,7 @@ import numpy as np
 
 from dfrepro.errors import WorkbookError
 
-VERSION = "standin-v1"
+VERSION = "standin-v2"
 
 
 @dataclass(frozen=True)

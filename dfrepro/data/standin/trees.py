@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from dfrepro.data.standin.camera import Camera, encode, uploaded
+from dfrepro.data.h264 import encode
+from dfrepro.data.standin.camera import Camera, uploaded
 from dfrepro.data.standin.domains import CDF, DFD, DFDC, DFDCP, DIFF, FFPP, WDF, Domain
 from dfrepro.data.standin.forgery import SEEN, Recipe, Take, forge, perform
 from dfrepro.data.standin.identity import draw_identity

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dfrepro.data.h264 import encode
 from dfrepro.data.standin import controls
-from dfrepro.data.standin.camera import encode, uploaded
+from dfrepro.data.standin.camera import uploaded
 from dfrepro.data.standin.domains import FFPP
 from dfrepro.data.standin.spec import StandinSpec
 from dfrepro.data.standin.trees import Studio, Unit
