@@ -27,7 +27,7 @@ from dfrepro.train.run import load_detector
 CLEAN = "clean"
 EMBEDDED = (CLEAN, "shifted")  # conditions whose features are kept
 ROWS = ["dataset", "manipulation", "video", "frame", "label"]
-TOLD = ("video_auc", "video_eer", "video_accuracy", "video_log_loss", "frame_auc")  # what `dvc metrics show` shows
+TOLD = "video_auc"  # what `dvc metrics show` shows, a column a test set: all else is in scores.parquet
 
 
 def evaluate_run(
@@ -39,12 +39,12 @@ def evaluate_run(
     batch: int,
     frames: int,
     conditions: Sequence[str] = (),
-) -> dict[str, Any]:
+) -> dict[str, dict[str, float]]:
     """Score the test split of each store with the detector in `trained`; write `out` whole or not at all.
 
     inputs: what the run was trained on. frames: at most so many a video. The set that the run was trained on is also
     scored under `conditions`, corruptions by name, and by a plain detector under the statistic shift (P1, Table II).
-    Returns the metrics by test set and condition, without those that are undefined.
+    Returns the video AUC by test set, without those that are undefined.
     """
     spec = checkpoint.load_meta(trained)["spec"]
     detector = load_detector(trained)
@@ -61,10 +61,8 @@ def evaluate_run(
         _write_scores(folder, found)
         _write_features(folder, found.get(spec["data"]["dataset"], {}))
         write_json(folder / "undefined.json", {name: reasons for name, (_, reasons) in summaries.items()})
-    told = {name: {m: values[m] for m in TOLD if np.isfinite(values[m])} for name, (values, _) in summaries.items()}
-    for dataset, metric, value in measured:
-        told.setdefault(dataset, {})[metric] = value
-    return told
+    values = {name: summaries[name][0][TOLD] for name in stores}
+    return {name: {TOLD: value} for name, value in values.items() if np.isfinite(value)}
 
 
 def _probes(spec: dict[str, Any], conditions: Sequence[str]) -> dict[str, Probe]:
