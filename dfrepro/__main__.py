@@ -120,7 +120,15 @@ def study(args: argparse.Namespace) -> int:
     if args.collect:
         study.collect(words)
         return 0
-    return study.run(words)
+    return study.run(words, args.runs, jobs=args.jobs)
+
+
+def sweep(args: argparse.Namespace) -> None:
+    from dfrepro import params
+    from dfrepro.sweep import sweep
+
+    made = sweep(params.load(), args.runs or ["*"], jobs=args.jobs)
+    print(f"sweep: {made} made, the others were there")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -172,7 +180,12 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--scale", default="laptop")
     sub.add_argument("--grid", default="full", choices=["core", "full"])
     sub.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    sub.add_argument("--runs", nargs="+", default=["*"], metavar="PATTERN", help="only these; the notebooks wait")
+    sub.add_argument("--jobs", type=int, default=0, help="processes; 0: one a core")
     sub.add_argument("--collect", action="store_true", help="only copy what has been found so far")
+    sub = command(sweep, "train and score every run of the grid that is not there yet, several at a time")
+    sub.add_argument("runs", nargs="*", metavar="PATTERN", help="only these, such as 'dual-sbi-*'")
+    sub.add_argument("--jobs", type=int, default=0, help="processes; 0: one a core")
     return top
 
 

@@ -1,0 +1,113 @@
+"""Train and score many runs side by side: one process a core, one thread each. What a study of hundreds of runs needs.
+
+DVC trains one run at a time, with all threads; small networks do not share threads well, and each stage pays seconds of
+imports. A run that is there, of the same specification, is left as it is, so a sweep that was killed goes on where it
+was; a run that fails is named at the end and stops no other.
+"""
+
+import os
+import traceback
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from fnmatch import fnmatchcase
+from multiprocessing import get_context
+from typing import Literal
+
+from dfrepro import pipeline
+from dfrepro.errors import WorkbookError
+from dfrepro.params import Params
+
+Task = tuple[Literal["run", "maps"], str, int]  # what to make, its name, the seed
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def sweep(p: Params, patterns: Sequence[str] = ("*",), *, jobs: int = 0) -> int:
+    """Make all runs of the grid whose names match a pattern, with all seeds. Returns how many were not there before.
+
+    jobs: processes, 0 for one a core. Data and reconstructions are made first, by the pipeline's own stages.
+    Raises WorkbookError when a pattern matches nothing or when a run failed, naming it, after all others are done.
+    """
+    for pattern in patterns:
+        if not any(fnmatchcase(run, pattern) for run in p.runs):
+            raise WorkbookError(f"no run is called {pattern!r}", where="sweep", remedy="See `runs` in params.yaml")
+    chosen = [run for run in p.runs if p.in_grid(run) and any(fnmatchcase(run, pattern) for pattern in patterns)]
+    if not chosen:
+        return 0
+    from tqdm import tqdm  # here: a worker that has not imported it yet can tell it to be silent
+
+    _data(p, chosen)
+    made, failed = 0, []
+    with _workers(jobs or _cores()) as workers:
+        for wave in waves(p, chosen):
+            futures = {workers.submit(_make, p, task): task for task in wave}
+            progress = tqdm(as_completed(futures), total=len(futures), desc="sweep", unit="run")
+            for future in progress:
+                kind, name, seed = futures[future]
+                progress.set_postfix_str(f"{name}-{seed}")
+                try:
+                    made += future.result()
+                except Exception as error:
+                    traceback.print_exception(error)
+                    failed.append(f"{kind} {name} with seed {seed}")
+    if failed:
+        raise WorkbookError(f"{len(failed)} failed: {', '.join(failed)}", where="sweep", remedy="See the errors above")
+    return made
+
+
+def waves(p: Params, chosen: Iterable[str]) -> list[list[Task]]:
+    """What can be made side by side, in order: networks, the maps that they make (P4), what those supervise."""
+    mapped = {run: p.run(run).detector.maps for run in chosen}
+    maps = list(dict.fromkeys(name for name in mapped.values() if name))
+    networks = [run for run, name in mapped.items() if not name]
+    networks += [run for run in dict.fromkeys(p.maps[name].run for name in maps) if run and run not in networks]
+    return [
+        [("run", run, seed) for run in networks for seed in p.seeds],
+        [("maps", name, seed) for name in maps for seed in p.seeds],
+        [("run", run, seed) for run, name in mapped.items() if name for seed in p.seeds],
+    ]
+
+
+def _data(p: Params, chosen: Iterable[str]) -> None:
+    """Faces, reconstructions and pairs: each made once, here, by as many processes as its stage takes."""
+    book = _book(p)
+    for run in chosen:
+        data = p.run(run).data
+        for dataset in dict.fromkeys([data.dataset, *p.run(run).tests]):
+            book.store(dataset)
+        if data.fakes == "fia-usa" and not pipeline.reconstructions_folder(p, data.dataset).exists():
+            pipeline.reconstruct(p, data.dataset)
+        maps, pairs = p.run(run).detector.maps, pipeline.pairs_folder(p, data.dataset)
+        if maps and not p.maps[maps].run and not pairs.exists():
+            pipeline.pairs(p, data.dataset)
+
+
+def _make(p: Params, task: Task) -> bool:
+    """Make one, in a worker. Returns whether it was not there yet."""
+    kind, name, seed = task
+    folder = pipeline.run_folder(p, name, seed) if kind == "run" else pipeline.maps_folder(p, name, seed)
+    before = folder.stat().st_ino if folder.exists() else None
+    _book(p).run(name, seed) if kind == "run" else _book(p).maps(name, seed)
+    return folder.stat().st_ino != before
+
+
+def _book(p: Params):  # type: ignore[no-untyped-def]
+    from dfrepro.workbook import Workbook
+
+    return Workbook("00_data", p)
+
+
+def _workers(jobs: int) -> Executor:
+    return ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_one_thread)
+
+
+def _one_thread() -> None:
+    os.environ.update(dict.fromkeys(THREADS, "1"), TQDM_DISABLE="1")
+    import cv2
+    import torch
+
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
