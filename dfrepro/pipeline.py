@@ -215,13 +215,18 @@ def evaluate(p: Params, run: str, seed: int) -> None:
 
 
 def claims(p: Params, table: bool = True) -> None:
-    """Judge all claims on what is there of the present scale, grid and seeds: nothing is trained, it takes seconds."""
+    """Judge all claims on what is there of the present scale, grid and seeds: nothing is trained, it takes seconds.
+
+    Where there are no artifacts, on what was kept of them in results/<scale>/evidence.
+    """
     from dfrepro.report import claims as page
     from dfrepro.report import collect
 
     data = {name: root if root == STANDIN else "licensed copy" for name, root in p.roots.items()}
     about = {"scale": p.scale, "grid": p.grid, "seeds": list(p.seeds), "data": data}
-    verdicts = page.write_claims(collect.evidence(p), results_folder(p) / "claims.json", about=about)
+    evidence = collect.evidence(p)
+    verdicts = page.write_claims(evidence, results_folder(p) / "claims.json", about=about)
+    collect.keep(p, evidence)
     if table:
         page.print_table(verdicts)
 

@@ -129,6 +129,7 @@ class Evidence:
         self._point = lru_cache(maxsize=None)(self._point_once)
         self._drawn = lru_cache(maxsize=None)(self._drawn_once)
         self._weights = lru_cache(maxsize=None)(self._weights_once)
+        self.asked: set[tuple[str, int, str, str]] = set()  # run, seed, test set, condition: what a verdict rests on
 
     def seeds(self, run: str) -> list[int]:
         known = {key[1] for key in self._points if key[0] == run} | {key[1] for key in self._scores if key[0] == run}
@@ -150,6 +151,7 @@ class Evidence:
         return "" if any(self.value(operand, seed) is not None for seed in seeds) else str(operand)
 
     def _point_once(self, run: str, seed: int, dataset: str, metric: str, condition: str) -> float | None:
+        self.asked.add((run, seed, _base(dataset), condition))
         known = self._points.get((run, seed, dataset, metric, condition))
         if known is not None:
             return known

@@ -1,6 +1,7 @@
 """What the claims page reads of a scale's artifacts, and the command that judges it: without training anything."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -63,13 +64,37 @@ def test_nothing_at_all_is_no_error(scale):
     assert collect.evidence(scale).seeds("fpg-full") == []
 
 
-def test_the_command_writes_41_verdicts_without_training(scale, planted_scores, tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def two_runs(scale, planted_scores):
+    """erm-ffpp and pim-ffpp on five test sets, the second a better one."""
+    for run, distance in (("erm-ffpp", 0.5), ("pim-ffpp", 2.0)):
+        sets = [planted_scores({run: distance}, dataset=name) for name in ("cdfv2", "dfd", "dfdc", "dfdcp", "wdf")]
+        plant(scale, run, 0, pd.concat(sets))
+    return scale
+
+
+def test_a_clone_without_artifacts_judges_what_was_kept_to_the_same_verdicts(two_runs, tmp_path):
+    assert command_line.main(["claims"]) == 0
+    written = (tmp_path / "results" / "claims.json").read_bytes()
+    assert '"one_seed": true' in written.decode()  # something was judged
+    shutil.rmtree(tmp_path / "artifacts")
+    (tmp_path / "results" / "claims.json").unlink()
+    assert command_line.main(["claims"]) == 0
+    assert (tmp_path / "results" / "claims.json").read_bytes() == written
+    assert command_line.main(["claims"]) == 0  # and the kept is not replaced by nothing
+    assert (tmp_path / "results" / "claims.json").read_bytes() == written
+
+
+def test_only_what_a_verdict_rests_on_is_kept(two_runs, planted_scores, tmp_path):
+    plant(two_runs, "erm-df", 1, planted_scores({"erm-df": 1.0}, dataset="diff"))  # no claim asks it about DiFF
+    command_line.main(["claims"])
+    kept = pd.read_parquet(tmp_path / "results" / "evidence" / "logits.parquet")
+    assert set(kept.run) == {"erm-ffpp", "pim-ffpp"}
+
+
+def test_the_command_writes_41_verdicts_without_training(two_runs, tmp_path, monkeypatch, capsys):
     for name in ("train", "evaluate", "standin", "faces"):
         monkeypatch.setattr(pipeline, name, lambda *_: pytest.fail("the claims page must never train"))
-    parts = {"erm-ffpp": 0.5, "pim-ffpp": 2.0}
-    for run in parts:
-        sets = [planted_scores({run: parts[run]}, dataset=name) for name in ("cdfv2", "dfd", "dfdc", "dfdcp", "wdf")]
-        plant(scale, run, 0, pd.concat(sets))
     assert command_line.main(["claims"]) == 0
     written = json.loads((tmp_path / "results" / "claims.json").read_text())
     verdicts = {claim["id"]: claim["verdict"] for claim in written["claims"]}
