@@ -90,6 +90,12 @@ def claims(args: argparse.Namespace) -> None:
     pipeline.claims(params.load())
 
 
+def readme(args: argparse.Namespace) -> None:
+    from dfrepro.report import readme
+
+    readme.write()
+
+
 def embed(args: argparse.Namespace) -> None:
     from dfrepro import params, pipeline
 
@@ -168,6 +174,7 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("run", help="a name under `runs` in params.yaml")
         sub.add_argument("--seed", type=int, required=True)
     command(grid, "note which grid has been run, for the notebooks' stages")
+    command(readme, "bring README's table of verdicts into step with results/")
     command(claims, "judge the papers' claims on what is there; writes results/<scale>/claims.json")
     sub = command(embed, "fit and cache a UMAP embedding")
     sub.add_argument("name")

@@ -8,7 +8,9 @@ replacement (dfrepro.report.evidence). With one seed there is no seed part: the 
 networks, and is marked "one seed".
 
 **Cell.** Difference: confirmed if the interval lies above the threshold, refuted if below, else inconclusive.
-Equivalence (two one-sided bounds): confirmed if the interval lies inside ±margin, refuted if it lies outside.
+Equivalence (two one-sided bounds): confirmed if the interval lies inside ±margin, refuted if it lies outside. Neither,
+whatever the interval, if a side is a detector that ranks FF++, on which all of them are trained, no better than chance
+(interval of its video AUC down to .5): at this scale it has not learned, and nothing about the paper follows from it.
 
 **Claim.** Rule `all`: confirmed if every cell is (an intersection–union test needs no correction); refuted if a single
 cell is refuted at level 1 − .05/m, m cells (Bonferroni, since one of many suffices). Rule `most`: more than half of the
@@ -29,6 +31,7 @@ from dfrepro.report.schema import Cell, Claim, Control, Operand
 Verdict = Literal["confirmed", "refuted", "inconclusive", "not testable", "not run"]
 VERDICTS: tuple[Verdict, ...] = ("confirmed", "refuted", "inconclusive", "not testable", "not run")
 LEVEL = 0.95
+LEARNED_ON = "ffpp"
 NO_INTERVAL = "one seed and no scores of videos: no interval can be given"
 Z975 = 1.959964
 T975 = (12.706205, 4.302653, 3.182446, 2.776445, 2.570582, 2.446912, 2.364624, 2.306004, 2.262157)  # 1 to 9 d.o.f.
@@ -112,8 +115,27 @@ def judge_cell(cell: Cell, evidence: Evidence, strict_level: float = LEVEL) -> C
     if cell.test == "exact":
         return _exact(cell, sides[0] - sides[1], seeds, of, over)
     effect = _effect(cell.of, cell.over, evidence, seeds, -1 if cell.direction == "less" else 1)
+    if cell.test != "shown" and (idle := [_idle(run, evidence, seeds) for run in _runs(cell)]) and any(idle):
+        return CellVerdict(cell, "inconclusive", effect, "; ".join(filter(None, idle)), of=of, over=over)
     verdict, why = _decided(cell, effect, LEVEL)
     return CellVerdict(cell, verdict, effect, why or reason, _decided(cell, effect, strict_level)[0], of, over)
+
+
+def _runs(cell: Cell) -> list[str]:
+    return list(dict.fromkeys(side.run for side in (cell.of, cell.over) if isinstance(side, Operand)))
+
+
+def _idle(run: str, evidence: Evidence, seeds: list[int]) -> str:
+    """What is to be said of a detector that has not learned the set it was trained on; nothing of any other."""
+    own = Operand(run=run, test=LEARNED_ON, metric="video_auc")  # type: ignore[arg-type]
+    values = [evidence.value(own, seed) for seed in seeds]
+    if not all(value is not None and np.isfinite(value) for value in values):
+        return ""
+    lead = _effect(own, 0.5, evidence, seeds)
+    interval = lead.interval()
+    if interval is None or interval[0] > 0:
+        return ""
+    return f"{run} has not learned here (video AUC {lead.mean + 0.5:.2f} on {LEARNED_ON})"
 
 
 def _common_seeds(cell: Cell, evidence: Evidence) -> tuple[list[int], str]:

@@ -38,6 +38,19 @@ def test_a_difference_is_judged_by_its_interval(planted, a, b, verdict):
     assert low < judged.effect.mean < high
 
 
+def test_a_detector_that_has_not_learned_its_own_set_decides_nothing(planted, planted_scores):
+    away = planted({"a": FAR, "b": CLOSE})
+    own = pd.concat(
+        [planted_scores({"a": 3.0}, seeds=5, dataset="ffpp"), planted_scores({"b": 0.0}, seeds=5, dataset="ffpp")]
+    )
+    judged = judge(claim(cell()), Evidence(away, own))
+    assert judged.verdict == "inconclusive"
+    assert "b has not learned here (video AUC 0." in judged.reason
+    assert "a has not" not in judged.reason
+    learned = own.assign(run=own.run.replace({"b": "c"}))
+    assert judge(claim(cell()), Evidence(away, learned)).verdict == "confirmed"  # what is not known stops nothing
+
+
 def test_less_is_more_turned_around(planted):
     evidence = Evidence(planted({"a": CLOSE, "b": FAR}))
     assert judge_cell(cell(direction="less"), evidence).verdict == "confirmed"

@@ -1,0 +1,56 @@
+"""README's table of verdicts, written from claims.json so that no figure is ever typed.
+
+`python -m dfrepro readme` puts it between two comments, from results/study where the study has been run, else from the
+committed run at laptop scale; a test holds the two in step.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dfrepro.errors import WorkbookError
+from dfrepro.files import ROOT, atomic_file, read_json
+from dfrepro.report.claims import _seeds
+from dfrepro.report.plots import effect
+from dfrepro.report.verdict import VERDICTS
+
+TITLES = {"pim": "PIM, DualFlat", "pel": "PEL", "fia_usa": "FIA-USA", "focus": "FoCus", "fpg": "FPG"}
+BEGIN, END = "<!-- verdicts: written by `python -m dfrepro readme` -->", "<!-- end of verdicts -->"
+
+
+def source(root: Path = ROOT) -> Path:
+    """The claims.json that README shows."""
+    study = root / "results" / "study" / "claims.json"
+    return study if study.exists() else root / "results" / "laptop" / "claims.json"
+
+
+def write(root: Path = ROOT) -> None:
+    """Bring README.md's table into step. Raises WorkbookError when its two comments are not there."""
+    path = root / "README.md"
+    text = path.read_text(encoding="utf-8")
+    if text.count(BEGIN) != 1 or text.count(END) != 1:
+        raise WorkbookError("the verdicts go between two comments", where=path, remedy=f"Put {BEGIN} and {END} there")
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    with atomic_file(path) as partial:
+        partial.write_text(f"{before}{BEGIN}\n{table(read_json(source(root)))}{END}{after}", encoding="utf-8")
+
+
+def table(written: Mapping[str, Any]) -> str:
+    """Markdown: the count of verdicts by paper, then one row for each claim that could be judged."""
+    claims = written["claims"]
+    lines = ["| paper | " + " | ".join(VERDICTS) + " |", "|---|" + "--:|" * len(VERDICTS)]
+    for paper, title in TITLES.items():
+        found = [claim["verdict"] for claim in claims if claim["paper"] == paper]
+        lines.append(f"| {title} | " + " | ".join(str(found.count(verdict)) for verdict in VERDICTS) + " |")
+    judged = [claim for claim in claims if claim["effect"] is not None and claim["verdict"] in VERDICTS[:3]]
+    return "\n".join([*lines, "", *_rows(judged), ""])
+
+
+def _rows(judged: Sequence[Mapping[str, Any]]) -> list[str]:
+    lines = ["| claim | | paper | here [95 %] | seeds | verdict |", "|---|---|--:|--:|--:|---|"]
+    for claim in judged:
+        printed = effect(claim["printed_effect"], None) or "no figure"
+        cells = [claim["id"], claim["statement"], printed, effect(claim["effect"], claim["interval"]), _seeds(claim)]
+        lines.append("| " + " | ".join([*(cell.replace("|", "\\|") for cell in cells), claim["verdict"]]) + " |")
+    return lines

@@ -1,0 +1,42 @@
+"""README shows what results/ says."""
+
+import json
+
+import pytest
+
+from dfrepro.errors import WorkbookError
+from dfrepro.files import ROOT
+from dfrepro.report import readme
+
+CLAIM = {
+    "id": "P1-C9", "paper": "pim", "statement": "a | b", "verdict": "refuted",
+    "effect": -0.02, "interval": [-0.03, -0.01],
+    "printed_effect": 0.0123, "one_seed": False, "seeds": [0, 1, 2],
+}  # fmt: skip
+
+
+def test_readmes_table_is_that_of_the_committed_results():
+    written = json.loads(readme.source().read_text())
+    assert readme.table(written) in (ROOT / "README.md").read_text(), "run `python -m dfrepro readme`"
+
+
+def test_a_judged_claim_has_a_row_and_one_that_was_not_run_only_counts():
+    table = readme.table({"claims": [CLAIM, CLAIM | {"id": "P1-C1", "verdict": "not run", "effect": None}]})
+    assert "| P1-C9 | a \\| b | +0.012 | -0.020 [-0.030, -0.010] | 3 | refuted |" in table
+    assert "P1-C1" not in table
+    assert "| PIM, DualFlat | 0 | 1 | 0 | 0 | 1 |" in table
+
+
+def test_the_study_comes_before_the_committed_run(tmp_path):
+    for name in ("laptop", "study"):
+        (tmp_path / "results" / name).mkdir(parents=True)
+        (tmp_path / "results" / name / "claims.json").write_text("{}")
+    assert readme.source(tmp_path).parent.name == "study"
+    (tmp_path / "results" / "study" / "claims.json").unlink()
+    assert readme.source(tmp_path).parent.name == "laptop"
+
+
+def test_a_readme_without_the_place_for_it_is_an_error(tmp_path):
+    (tmp_path / "README.md").write_text("nothing")
+    with pytest.raises(WorkbookError, match="between two comments"):
+        readme.write(tmp_path)
