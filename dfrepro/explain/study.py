@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dfrepro.data.manifest import FaceStore
     from dfrepro.workbook import TrainedRun
 
-RADII = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
+RADII = (0.0, 0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)  # the second is for Eq. 11, which holds where r is small
 
 
 def test_batch(store: "FaceStore", manipulation: str, n: int) -> tuple[Tensor, Tensor]:
