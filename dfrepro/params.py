@@ -116,6 +116,7 @@ class ScaleParams(Model):
 
     standin: Standin
     faces: Faces
+    threads: Annotated[int, Field(ge=0)] = 0  # torch's, of a training, scoring or maps; 0: one a core
     crop: Unit  # margin a side that a network sees: training crops vary around it, testing takes it centred
     backbones: dict[str, Backbone]
     training: Training

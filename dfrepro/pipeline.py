@@ -9,6 +9,8 @@ import hashlib
 import io
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -159,7 +161,8 @@ def train(p: Params, run: str, seed: int) -> None:
     from dfrepro.train.run import train_run
 
     resume = p.artifacts / ".resume" / "runs" / f"{run}-{seed}"
-    last = train_run(p.spec(run, seed), inputs(p, run, seed), run_folder(p, run, seed), resume=resume)
+    with _threads(p):
+        last = train_run(p.spec(run, seed), inputs(p, run, seed), run_folder(p, run, seed), resume=resume)
     write_json(timing_file(p, run, seed), {"train_seconds": last["seconds"]})
 
 
@@ -190,7 +193,10 @@ def maps(p: Params, name: str, seed: int) -> None:
         pairs=Pairs.open(pairs_folder(p, dataset)) if paired else None,
     )  # fmt: skip
     frames = p.training(declared.run).frames if declared.run else store.meta["n_frames"]
-    focus_maps.write_maps(source, out, frames=frames, tests=p.sizes.evaluation.frames, meta=maps_meta(p, name, seed))
+    with _threads(p):
+        focus_maps.write_maps(
+            source, out, frames=frames, tests=p.sizes.evaluation.frames, meta=maps_meta(p, name, seed)
+        )
 
 
 def maps_meta(p: Params, name: str, seed: int) -> dict:
@@ -208,10 +214,24 @@ def evaluate(p: Params, run: str, seed: int) -> None:
 
     stores = {name: _store(p, name) for name in p.run(run).tests}
     sizes, conditions = p.sizes.evaluation, p.run(run).conditions
-    found = evaluate_run(
-        trained, stores, inputs(p, run, seed), out, batch=sizes.batch, frames=sizes.frames, conditions=conditions
-    )
+    with _threads(p):
+        found = evaluate_run(
+            trained, stores, inputs(p, run, seed), out, batch=sizes.batch, frames=sizes.frames, conditions=conditions
+        )
     write_json(metrics, found)
+
+
+@contextmanager
+def _threads(p: Params) -> Iterator[None]:
+    """The scale's number of threads: with the same number everywhere, results do not depend on the number of cores."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(p.sizes.threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def claims(p: Params, table: bool = True) -> None:

@@ -1,10 +1,10 @@
 """The committed study: the same pipeline with other words (grid, seeds), in a folder of its own.
 
 `make study` clones the repository into build/study, writes the words into that clone's params.yaml and works there, so
-that what a newcomer's `make repro` has made stays as it is; the two share one DVC cache. The data come from `dvc
-repro`, the networks from a sweep (one process a core) whose results DVC is then told of, all else from `dvc repro`
-again. Killed and called again it goes on: what is done is not done again. When it ends, or with `collect` at any time,
-what was found is copied to results/study/: claims.json, every run's metrics, the notebooks' figures, provenance.json.
+that what a newcomer's `make repro` has made stays as it is; the two share one DVC cache. As there, the data come from
+`dvc repro`, the networks from a sweep (one process a core), all else from `dvc repro` again. Killed and called again it
+goes on: what is done is not done again. When it ends, or with `collect` at any time, what was found is copied to
+results/study/: claims.json, every run's metrics, the notebooks' figures, provenance.json.
 """
 
 import os
@@ -16,8 +16,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from dfrepro.errors import WorkbookError
 from dfrepro.files import ROOT, write_json
@@ -33,40 +31,14 @@ def run(words: dict[str, Any], patterns: Sequence[str] = ("*",), *, jobs: int = 
     patterns: which runs; with other patterns than "*" the notebooks are left for later. jobs: processes, 0: one a core.
     """
     prepare(words)
-    steps = [
-        _dvc("repro", "--keep-going", *DATA),
-        [sys.executable, "-m", "dfrepro", "sweep", *patterns, "--jobs", str(jobs)],
-    ]
-    status = [_run(step) for step in steps]
-    told = [done for file in ("grid/dvc.yaml", "dvc.yaml") if (done := trained(CLONE, file, words))]
-    status += [_run(_dvc("commit", "--force", "--quiet", *done)) for done in told]
+    steps = [_dvc("repro", "--keep-going", *DATA)]
+    steps += [[sys.executable, "-m", "dfrepro", "sweep", *patterns, "--jobs", str(jobs)]]
     if list(patterns) == ["*"]:
         pipelines = [["grid/dvc.yaml"], []] if words["grid"] == "full" else [[]]
-        status += [_run(_dvc("repro", "--keep-going", *targets)) for targets in pipelines]
+        steps += [_dvc("repro", "--keep-going", *targets) for targets in pipelines]
+    status = [_run(step) for step in steps]
     collect(words)
     return next((code for code in reversed(status) if code), 0)
-
-
-def trained(root: Path, file: str, words: dict[str, Any]) -> list[str]:
-    """The stages of a pipeline's file that train, score or make maps, and whose results are there, as DVC's targets."""
-    stages = yaml.safe_load((root / file).read_text(encoding="utf-8"))["stages"]
-    names = []
-    for name, stage in stages.items():
-        command, outs = stage.get("cmd", "").split(), stage.get("outs", [])
-        if len(command) < 4 or command[3] not in ("train", "evaluate", "maps"):
-            continue
-        key, values = next((key, values) for key, values in stage["matrix"].items() if key != "seed")
-        for value in values:
-            for seed in words["seeds"]:
-                filled = [
-                    out.replace("${scale}", str(words["scale"]))
-                    .replace(f"${{item.{key}}}", value)
-                    .replace("${item.seed}", str(seed))
-                    for out in outs
-                ]
-                if all((root / out).exists() for out in filled):
-                    names.append(f"{file}:{name}@{value}-{seed}")
-    return names
 
 
 def _dvc(*words: str) -> list[str]:

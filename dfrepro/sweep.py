@@ -1,30 +1,38 @@
-"""Train and score many runs side by side: one process a core, one thread each. What a study of hundreds of runs needs.
+"""Train and score many runs side by side, one process a core, and tell DVC of them.
 
-DVC trains one run at a time, with all threads; small networks do not share threads well, and each stage pays seconds of
-imports. A run that is there, of the same specification, is left as it is, so a sweep that was killed goes on where it
-was; a run that fails is named at the end and stops no other.
+DVC runs one stage at a time, and a small network gains little from a second core. A run that is there, of the same
+specification, is left as it is, so that a sweep that was killed goes on where it was; whether its code has changed
+since is for `dvc repro` to see, which comes after. A run that fails is named at the end and stops no other.
 """
 
+import hashlib
 import os
+import subprocess
+import sys
 import traceback
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from fnmatch import fnmatchcase
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Literal
+
+import yaml
 
 from dfrepro import pipeline
 from dfrepro.errors import WorkbookError
+from dfrepro.files import ROOT, read_json, write_json
 from dfrepro.params import Params
 
 Task = tuple[Literal["run", "maps"], str, int]  # what to make, its name, the seed
+MAKERS = ("data", "forge", "methods", "runs", "train", "evaluate", "explain")
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def sweep(p: Params, patterns: Sequence[str] = ("*",), *, jobs: int = 0) -> int:
     """Make all runs of the grid whose names match a pattern, with all seeds. Returns how many were not there before.
 
-    jobs: processes, 0 for one a core. Data and reconstructions are made first, by the pipeline's own stages.
+    jobs: processes, 0 for one a core. Data and reconstructions are made first, one after the other.
     Raises WorkbookError when a pattern matches nothing or when a run failed, naming it, after all others are done.
     """
     for pattern in patterns:
@@ -33,10 +41,11 @@ def sweep(p: Params, patterns: Sequence[str] = ("*",), *, jobs: int = 0) -> int:
     chosen = [run for run in p.runs if p.in_grid(run) and any(fnmatchcase(run, pattern) for pattern in patterns)]
     if not chosen:
         return 0
+    journal = Journal(p)
     from tqdm import tqdm  # here: a worker that has not imported it yet can tell it to be silent
 
     _data(p, chosen)
-    made, failed = 0, []
+    failed = []
     with _workers(jobs or _cores()) as workers:
         for wave in waves(p, chosen):
             futures = {workers.submit(_make, p, task): task for task in wave}
@@ -45,13 +54,57 @@ def sweep(p: Params, patterns: Sequence[str] = ("*",), *, jobs: int = 0) -> int:
                 kind, name, seed = futures[future]
                 progress.set_postfix_str(f"{name}-{seed}")
                 try:
-                    made += future.result()
+                    if future.result():
+                        journal.add(futures[future])
                 except Exception as error:
                     traceback.print_exception(error)
                     failed.append(f"{kind} {name} with seed {seed}")
+    made = len(journal.tasks)
+    journal.tell_dvc()
     if failed:
         raise WorkbookError(f"{len(failed)} failed: {', '.join(failed)}", where="sweep", remedy="See the errors above")
     return made
+
+
+class Journal:
+    """What was made and DVC has not been told of yet. It outlives a kill, and is void once the code has changed."""
+
+    def __init__(self, p: Params):
+        self.path = p.artifacts / ".sweep.json"
+        self.code = _code()
+        said = read_json(self.path) if self.path.exists() else {}
+        self.tasks: list[Task] = [tuple(task) for task in said["tasks"]] if said.get("code") == self.code else []
+
+    def add(self, task: Task) -> None:
+        self.tasks.append(task)
+        write_json(self.path, {"code": self.code, "tasks": self.tasks})
+
+    def tell_dvc(self) -> None:
+        """`dvc commit` the stages of all tasks, as if DVC had run them."""
+        if self.tasks:
+            command = [sys.executable, "-m", "dvc", "commit", "--force", "--quiet", *targets(self.tasks)]
+            if subprocess.run(command, cwd=ROOT, check=False).returncode:
+                raise WorkbookError("DVC did not take what was made", where="sweep", remedy="Run `dvc repro`")
+        self.path.unlink(missing_ok=True)
+        self.tasks = []
+
+
+def targets(tasks: Iterable[Task], root: Path = ROOT) -> list[str]:
+    """The stages that make these, as DVC names them: `dvc.yaml:train@erm-df-0`."""
+    stages = {}
+    for file in ("dvc.yaml", "grid/dvc.yaml"):
+        for name, stage in yaml.safe_load((root / file).read_text(encoding="utf-8"))["stages"].items():
+            verb = stage["cmd"].split()[3]
+            for key in {"run", "maps"} & set(stage.get("matrix", ())):
+                stages.update({(verb, value): f"{file}:{name}@{value}" for value in stage["matrix"][key]})
+    verbs = {"run": ("train", "evaluate"), "maps": ("maps",)}
+    return [f"{stages[verb, name]}-{seed}" for kind, name, seed in tasks for verb in verbs[kind]]
+
+
+def _code() -> str:
+    """A fingerprint of all code that decides what a run gives."""
+    files = [file for folder in MAKERS for file in sorted((ROOT / "dfrepro" / folder).rglob("*.py"))]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def waves(p: Params, chosen: Iterable[str]) -> list[list[Task]]:

@@ -6,15 +6,13 @@ import pytest
 
 from dfrepro import params, sweep
 from dfrepro.errors import WorkbookError
-from dfrepro.files import write_json
-from dfrepro.study import trained
 
 P = params.load(scale="laptop", grid="full")
 ALL = [run for run in P.runs if P.in_grid(run)]
 
 
 @pytest.fixture
-def made(monkeypatch):
+def made(monkeypatch, tmp_path):
     """Threads for processes, and a list of what was made in place of the making."""
     made = []
 
@@ -24,10 +22,16 @@ def made(monkeypatch):
             raise FloatingPointError("the loss is nan")
         return task[1] != "erm-df"
 
+    monkeypatch.setattr(params.Params, "artifacts", property(lambda self: tmp_path))
     monkeypatch.setattr(sweep, "_workers", lambda jobs: ThreadPoolExecutor(jobs))
     monkeypatch.setattr(sweep, "_data", lambda p, chosen: None)
     monkeypatch.setattr(sweep, "_make", make)
     return made
+
+
+@pytest.fixture
+def quiet(monkeypatch):
+    monkeypatch.setattr(sweep.subprocess, "run", lambda *_, **__: Done())
 
 
 def test_every_run_of_the_grid_is_made_once_and_whatever_it_needs_before_it():
@@ -49,12 +53,12 @@ def test_a_run_supervised_by_maps_brings_their_network_along():
     ]  # fmt: skip
 
 
-def test_only_what_matches_is_made_and_what_was_there_is_not_counted(made):
+def test_only_what_matches_is_made_and_what_was_there_is_not_counted(made, quiet):
     assert sweep.sweep(P, ["erm-df", "erm-n?"], jobs=2) == 1
     assert sorted(name for _, name, _ in made) == ["erm-df", "erm-nt"]
 
 
-def test_a_run_that_fails_is_named_when_all_others_are_done(made):
+def test_a_run_that_fails_is_named_when_all_others_are_done(made, quiet):
     with pytest.raises(WorkbookError, match="1 failed: run erm-fs with seed 0"):
         sweep.sweep(P, ["erm-*"], jobs=2)
     assert len(made) == len([run for run in ALL if run.startswith("erm-")])
@@ -66,18 +70,29 @@ def test_a_pattern_that_matches_nothing_is_an_error(made):
     assert made == []
 
 
-def test_dvc_is_told_of_the_stages_whose_results_are_there_and_of_no_other(tmp_path):
-    (tmp_path / "dvc.yaml").write_text(
-        """stages:
-  standin: {cmd: python -m dfrepro standin, outs: ["artifacts/${scale}/standin"]}
-  train:
-    matrix: {run: [a, b], seed: "${seeds}"}
-    cmd: python -m dfrepro train ${item.run} --seed ${item.seed}
-    outs: ["artifacts/${scale}/runs/${item.run}/${item.seed}"]
-"""
-    )
-    for made in ("standin", "runs/a/1", "runs/b/0"):
-        (tmp_path / "artifacts" / "smoke" / made).mkdir(parents=True)
-    write_json(tmp_path / "artifacts" / "smoke" / "runs" / "b" / "1.json", {})  # not the folder
-    words = {"scale": "smoke", "seeds": [0, 1]}
-    assert trained(tmp_path, "dvc.yaml", words) == ["dvc.yaml:train@a-1", "dvc.yaml:train@b-0"]
+def test_dvc_is_told_of_what_was_made_by_the_stages_that_make_it(made, monkeypatch):
+    told = []
+    monkeypatch.setattr(sweep.subprocess, "run", lambda command, **_: told.append(command) or Done())
+    assert sweep.sweep(P, ["erm-df", "erm-nt"], jobs=2) == 1
+    assert told[0][-2:] == ["dvc.yaml:train@erm-nt-0", "dvc.yaml:evaluate@erm-nt-0"]
+    assert sweep.targets([("maps", "focus", 3), ("run", "dual-sbi-s02-m02", 1)]) == [
+        "dvc.yaml:maps-focus@focus-3",
+        "grid/dvc.yaml:train-sbi@dual-sbi-s02-m02-1", "grid/dvc.yaml:evaluate@dual-sbi-s02-m02-1",
+    ]  # fmt: skip
+    assert sweep.targets([("run", run, 0) for run in ALL])  # every run has its stages
+
+
+def test_what_was_made_before_a_kill_is_told_by_the_next_sweep_unless_the_code_has_changed(made, monkeypatch):
+    told = []
+    monkeypatch.setattr(sweep.subprocess, "run", lambda command, **_: told.append(command) or Done())
+    sweep.Journal(P).add(("run", "erm-f2f", 0))  # and here the power fails
+    assert sweep.sweep(P, ["erm-df"], jobs=1) == 1
+    assert told[0][-1] == "dvc.yaml:evaluate@erm-f2f-0"
+    sweep.Journal(P).add(("run", "erm-f2f", 0))
+    monkeypatch.setattr(sweep, "_code", lambda: "another")
+    assert sweep.sweep(P, ["erm-df"], jobs=1) == 0
+    assert len(told) == 1
+
+
+class Done:
+    returncode = 0
