@@ -91,9 +91,11 @@ def claims(args: argparse.Namespace) -> None:
 
 
 def readme(args: argparse.Namespace) -> None:
+    from dfrepro import params
     from dfrepro.report import readme
 
     readme.write()
+    print("drawn anew:", ", ".join(readme.draw(params.load().artifacts / "figures")) or "nothing, no figures are there")
 
 
 def embed(args: argparse.Namespace) -> None:
@@ -174,7 +176,7 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("run", help="a name under `runs` in params.yaml")
         sub.add_argument("--seed", type=int, required=True)
     command(grid, "note which grid has been run, for the notebooks' stages")
-    command(readme, "bring README's table of verdicts into step with results/")
+    command(readme, "bring README's table of verdicts and its pictures into step with what was found")
     command(claims, "judge the papers' claims on what is there; writes results/<scale>/claims.json")
     sub = command(embed, "fit and cache a UMAP embedding")
     sub.add_argument("name")

@@ -31,6 +31,7 @@ def run(words: dict[str, Any], patterns: Sequence[str] = ("*",), *, jobs: int = 
     patterns: which runs; with other patterns than "*" the notebooks are left for later. jobs: processes, 0: one a core.
     """
     prepare(words)
+    _run(_dvc("checkout", "--quiet"))  # what has been run before is there without running; what has not is no error
     steps = [_dvc("repro", "--keep-going", *DATA)]
     steps += [[sys.executable, "-m", "dfrepro", "sweep", *patterns, "--jobs", str(jobs)]]
     if list(patterns) == ["*"]:

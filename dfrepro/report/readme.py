@@ -1,12 +1,15 @@
-"""README's table of verdicts, written from claims.json so that no figure is ever typed.
+"""README's table of verdicts and its pictures, from results and artifacts, so that nothing there is typed or stale.
 
-`python -m dfrepro readme` puts it between two comments, from results/study where the study has been run, else from the
-committed run at laptop scale; a test holds the two in step.
+`python -m dfrepro readme` puts the table between two comments, from results/study where the study has been run, else
+from the committed run at laptop scale; a test holds the two in step. The pictures are the notebooks' figures, made
+smaller, in docs/figures: the claims' from the study too.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from dfrepro.errors import WorkbookError
 from dfrepro.files import ROOT, atomic_file, read_json
@@ -15,6 +18,17 @@ from dfrepro.report.plots import effect
 from dfrepro.report.verdict import VERDICTS
 
 TITLES = {"pim": "PIM, DualFlat", "pel": "PEL", "fia_usa": "FIA-USA", "focus": "FoCus", "fpg": "FPG"}
+FIGURES = {  # in docs/figures: the notebook's figure and its width there
+    "claims": ("08_claims/overview", 1300),
+    "motivation": ("01_motivation/table1", 1300),
+    "forgeries": ("00_data/forgeries", 1300),
+    "gallery-pim": ("02_pim/figure3", 1000),
+    "gallery-pel": ("04_pel/figure2", 1000),
+    "gallery-fia-usa": ("05_fia_usa/figure15", 1000),
+    "gallery-focus": ("06_focus/kinds", 1000),
+    "gallery-fpg": ("07_fpg/figure3", 1000),
+}
+COLOURS = 192
 BEGIN, END = "<!-- verdicts: written by `python -m dfrepro readme` -->", "<!-- end of verdicts -->"
 
 
@@ -34,6 +48,22 @@ def write(root: Path = ROOT) -> None:
     _, _, after = rest.partition(END)
     with atomic_file(path) as partial:
         partial.write_text(f"{before}{BEGIN}\n{table(read_json(source(root)))}{END}{after}", encoding="utf-8")
+
+
+def draw(figures: Path, root: Path = ROOT) -> list[str]:
+    """Bring the pictures into step with the notebooks' `figures`. Returns the names of those that are there to draw."""
+    drawn = []
+    for name, (figure, width) in FIGURES.items():
+        study = root / "results" / "study" / "figures" / f"{figure}.png"
+        path = study if name == "claims" and study.exists() else figures / f"{figure}.png"
+        if not path.exists():
+            continue
+        with Image.open(path) as image:
+            small = image.convert("RGB").resize((width, round(image.height * width / image.width)), Image.Resampling.LANCZOS)
+        with atomic_file(root / "docs" / "figures" / f"{name}.png") as partial:
+            small.quantize(COLOURS).save(partial, format="PNG", optimize=True)
+        drawn.append(name)
+    return drawn
 
 
 def table(written: Mapping[str, Any]) -> str:

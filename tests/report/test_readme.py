@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from PIL import Image
 
 from dfrepro.errors import WorkbookError
 from dfrepro.files import ROOT
@@ -40,3 +41,19 @@ def test_a_readme_without_the_place_for_it_is_an_error(tmp_path):
     (tmp_path / "README.md").write_text("nothing")
     with pytest.raises(WorkbookError, match="between two comments"):
         readme.write(tmp_path)
+
+
+def test_pictures_are_the_notebooks_figures_made_smaller_and_the_claims_the_studys(tmp_path):
+    for where, colour in (("figures", "red"), ("results/study/figures", "blue")):
+        (tmp_path / where / "08_claims").mkdir(parents=True)
+        Image.new("RGB", (2000, 1000), colour).save(tmp_path / where / "08_claims" / "overview.png")
+    (tmp_path / "docs" / "figures").mkdir(parents=True)
+    assert readme.draw(tmp_path / "figures", tmp_path) == ["claims"]
+    with Image.open(tmp_path / "docs" / "figures" / "claims.png") as drawn:
+        assert drawn.size == (1300, 650)
+        assert drawn.convert("RGB").getpixel((0, 0)) == (0, 0, 255)
+
+
+def test_readme_shows_every_picture_that_is_drawn():
+    text = (ROOT / "README.md").read_text()
+    assert all(f"docs/figures/{name}.png" in text for name in readme.FIGURES)
