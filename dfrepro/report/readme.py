@@ -59,7 +59,8 @@ def draw(figures: Path, root: Path = ROOT) -> list[str]:
         if not path.exists():
             continue
         with Image.open(path) as image:
-            small = image.convert("RGB").resize((width, round(image.height * width / image.width)), Image.Resampling.LANCZOS)
+            size = width, round(image.height * width / image.width)
+            small = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
         with atomic_file(root / "docs" / "figures" / f"{name}.png") as partial:
             small.quantize(COLOURS).save(partial, format="PNG", optimize=True)
         drawn.append(name)
