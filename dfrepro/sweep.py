@@ -10,8 +10,9 @@ import os
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from multiprocessing import get_context
 from pathlib import Path
@@ -26,7 +27,7 @@ from dfrepro.params import Params
 
 Task = tuple[Literal["run", "maps"], str, int]  # what to make, its name, the seed
 MAKERS = ("data", "forge", "methods", "runs", "train", "evaluate", "explain")
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+WORKER = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
 
 
 def sweep(p: Params, patterns: Sequence[str] = ("*",), *, jobs: int = 0) -> int:
@@ -42,11 +43,11 @@ def sweep(p: Params, patterns: Sequence[str] = ("*",), *, jobs: int = 0) -> int:
     if not chosen:
         return 0
     journal = Journal(p)
-    from tqdm import tqdm  # here: a worker that has not imported it yet can tell it to be silent
+    from tqdm import tqdm  # before its environment says to be silent
 
     _data(p, chosen)
     failed = []
-    with _workers(jobs or _cores()) as workers:
+    with _environment(), _workers(jobs or _cores()) as workers:
         for wave in waves(p, chosen):
             futures = {workers.submit(_make, p, task): task for task in wave}
             progress = tqdm(as_completed(futures), total=len(futures), desc="sweep", unit="run")
@@ -150,16 +151,19 @@ def _book(p: Params):  # type: ignore[no-untyped-def]
 
 
 def _workers(jobs: int) -> Executor:
-    return ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_one_thread)
+    return ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
 
 
-def _one_thread() -> None:
-    os.environ.update(dict.fromkeys(THREADS, "1"), TQDM_DISABLE="1")
-    import cv2
-    import torch
-
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
+@contextmanager
+def _environment() -> Iterator[None]:
+    """What workers are born with: one thread each, and no progress bars of their own (read when they are imported)."""
+    before = {name: os.environ.get(name) for name in WORKER}
+    os.environ.update(WORKER)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def _cores() -> int:
