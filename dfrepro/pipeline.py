@@ -6,8 +6,10 @@ from `artifacts/<scale>/.resume/`, which is outside what DVC removes before it r
 
 import base64
 import hashlib
+import html
 import io
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -320,10 +322,20 @@ def publish(p: Params) -> None:
                 for output in cell.outputs:
                     if "execution_count" in output:
                         output.execution_count = count
-                    if "image/png" in output.get("data", {}):
-                        output.data["image/png"] = _palette(output.data["image/png"])
+                    _lighten(output.get("data", {}), executed.stem)
         with atomic_file(NOTEBOOKS / executed.name) as partial:
             nbformat.write(source, partial)
+
+
+def _lighten(data: dict[str, str], notebook: str) -> None:
+    """Make an output fit for git and for a reader without a kernel: small pictures, no dead sliders, pages as files."""
+    if "image/png" in data:
+        data["image/png"] = _palette(data["image/png"])
+        data.pop("application/vnd.jupyter.widget-view+json", None)
+    if page := re.search(r'srcdoc="([^"]*)"', data.get("text/html", "")):
+        with atomic_file(NOTEBOOKS / "explorer" / f"{notebook}.html") as partial:
+            partial.write_text(html.unescape(page[1]), encoding="utf-8")
+        data["text/html"] = data["text/html"].replace(page[0], f'src="explorer/{notebook}.html"')
 
 
 def _palette(png: str) -> str:

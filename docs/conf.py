@@ -25,3 +25,11 @@ suppress_warnings = ["docutils", "myst.xref_missing", "mystnb.unknown_mime_type"
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "dfrepro"
+
+
+def setup(app):
+    """The explorers are pages of their own, beside the notebooks that frame them."""
+    pages = ROOT / "notebooks" / "explorer"
+    if pages.exists():
+        beside = Path(app.outdir) / "_notebooks" / pages.name
+        app.connect("build-finished", lambda *_: shutil.copytree(pages, beside, dirs_exist_ok=True))

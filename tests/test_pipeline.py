@@ -1,10 +1,12 @@
 """dvc.yaml says what params.yaml says, and a stage depends on what it reads and on nothing else."""
 
+import html
 import json
 import re
 import shutil
 import subprocess
 
+import nbformat
 import pytest
 import yaml
 
@@ -189,3 +191,23 @@ def _is_up_to_date(clone, stage: str) -> bool:
     command = ["dvc", "repro", "--dry", "--allow-missing", "--single-item", stage]
     done = subprocess.run(command, cwd=clone, capture_output=True, text=True)
     return done.returncode == 0 and f"Stage '{stage}' didn't change" in done.stdout
+
+
+def test_publishing_turns_a_framed_page_into_a_file_and_a_dead_slider_into_its_picture(tmp_path, monkeypatch):
+    source, executed = tmp_path / "source", tmp_path / "notebooks"  # notebooks/ of the clone, and of the artifacts
+    monkeypatch.setattr(pipeline, "NOTEBOOKS", source)
+    monkeypatch.setattr(params.Params, "artifacts", tmp_path)
+    page = '<p title="a &amp; b">' + "x" * 100_000
+    frame = {"text/html": f'<div><iframe srcdoc="{html.escape(page)}" height="9"></iframe></div>'}
+    slider = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "image/png": "iVBORw0KGgo="}
+    for folder, outputs in ((source, ({}, {})), (executed, (frame, slider))):
+        cells = [nbformat.v4.new_code_cell("1", id=str(i)) for i in range(2)]
+        for cell, data in zip(cells, outputs):
+            cell.outputs = [nbformat.v4.new_output("display_data", data=data)]
+        folder.mkdir()
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "02_pim.ipynb")
+    pipeline.publish(params.load(scale="smoke"))
+    first, second = (cell["outputs"][0]["data"] for cell in read_json(source / "02_pim.ipynb")["cells"])
+    assert "".join(first["text/html"]) == '<div><iframe src="explorer/02_pim.html" height="9"></iframe></div>'
+    assert (source / "explorer" / "02_pim.html").read_text() == page
+    assert set(second) == {"image/png"}

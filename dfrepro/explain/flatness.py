@@ -28,16 +28,17 @@ def rise(
     detector.eval()
     try:
         with PIM(detector) as pim:
-            gammas, start = _gammas(pim, detector, images, labels)
-            directions = [gammas, *_random_like(gammas, random, seed)]
+            gamma, start = gammas(pim, detector, images, labels)
+            directions = [gamma, *_random_like(gamma, random, seed)]
             losses = np.array([[_loss(pim, detector, images, labels, d, r) for d in directions] for r in radii])
     finally:
         detector.train(training)
-    linear = start + np.asarray(radii) * float(norm_of(gammas))
+    linear = start + np.asarray(radii) * float(norm_of(gamma))
     return pd.DataFrame({"r": radii, "gradient": losses[:, 0], "linear": linear, "random": losses[:, 1:].mean(1)})
 
 
-def _gammas(pim: PIM, detector: nn.Module, images: Tensor, labels: Tensor) -> tuple[list[Tensor], float]:
+def gammas(pim: PIM, detector: nn.Module, images: Tensor, labels: Tensor) -> tuple[list[Tensor], float]:
+    """γ = ∂L/∂Δ at Δ = 0, (2, C) a site of `pim`, and the loss there."""
     with torch.enable_grad(), pim.recording():
         loss = functional.cross_entropy(detector(images).logits, labels)
         grads = torch.autograd.grad(loss, pim.leaves())
