@@ -121,6 +121,13 @@ def notebook(args: argparse.Namespace) -> None:
         raise WorkbookError("notebook needs a name, or --publish", where="command line")
 
 
+def score(args: argparse.Namespace) -> int:
+    from dfrepro import params
+    from dfrepro.score import score as run
+
+    return run(params.load(), args.path, args.run, seed=args.seed, out=args.out, frames=args.frames)
+
+
 def study(args: argparse.Namespace) -> int:
     from dfrepro import study
 
@@ -185,6 +192,14 @@ def parser() -> argparse.ArgumentParser:
     sub = command(notebook, "execute a notebook with papermill")
     sub.add_argument("name", nargs="?", help="such as 01_motivation")
     sub.add_argument("--publish", action="store_true", help="copy the executed outputs into notebooks/")
+    sub = command(score, "score your own video, picture or folder with a trained run: table, JSON, CSV and a page")
+    sub.add_argument("path", type=Path, help="a video, a picture, a tar of frames, or a folder of them")
+    sub.add_argument("--run", required=True, help="a trained run's name")
+    sub.add_argument("--seed", type=int, help="default: the lowest that is trained")
+    sub.add_argument(
+        "--out", type=Path, help="folder for page.html, scores.json and two CSVs (default: below build/score)"
+    )
+    sub.add_argument("--frames", type=int, default=32, help="frames a video, equally spaced (default 32)")
     sub = command(study, "run the committed study: the pipeline with other words, in a clone; results/study/")
     sub.add_argument("--scale", default="laptop")
     sub.add_argument("--grid", default="full", choices=["core", "full"])

@@ -22,3 +22,8 @@ class WorkbookError(Exception):
 
 def _rebuild(what: str, where: str, remedy: str) -> "WorkbookError":
     return WorkbookError(what, where=where, remedy=remedy)
+
+
+def plain(text: str) -> str:
+    """`text` without control characters or lone surrogates: a hostile file name must not steer a terminal or a page."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

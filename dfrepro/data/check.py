@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dfrepro.data.layouts import Inventory, layout
+from dfrepro.errors import plain
 
 COLOURS = {"error": "bold red", "missing": "yellow", "note": "dim"}
 
@@ -31,13 +32,13 @@ def run_check(roots: Mapping[str, tuple[str, Path]], console: Console | None = N
 
 def _page(name: str, inventory: Inventory) -> Group:
     verdict = Text("usable", "green") if inventory.usable else Text("not usable", "bold red")
-    title = Text.assemble((name, "bold"), f" ({inventory.layout}) at {_plain(str(inventory.root))}: ", verdict)
+    title = Text.assemble((name, "bold"), f" ({inventory.layout}) at {plain(str(inventory.root))}: ", verdict)
     parts: list[Text | Table | Padding] = [title]
     if inventory.counts:
         parts.append(Padding(_counts(inventory), (0, 0, 0, 2)))
     for finding in inventory.findings:
-        remedy = f" → {_plain(finding.remedy)}" if finding.remedy else ""
-        text = Text.assemble((finding.level, COLOURS[finding.level]), f": {_plain(finding.text)}", (remedy, "italic"))
+        remedy = f" → {plain(finding.remedy)}" if finding.remedy else ""
+        text = Text.assemble((finding.level, COLOURS[finding.level]), f": {plain(finding.text)}", (remedy, "italic"))
         parts.append(Padding(text, (0, 0, 0, 2)))
     return Group(*parts, Text(""))
 
@@ -47,12 +48,7 @@ def _counts(inventory: Inventory) -> Table:
     for count in inventory.counts:
         official = "" if count.official is None else f"{count.official:,}"
         short = count.official is not None and count.found < count.official
-        table.add_row(Text(_plain(count.what)), Text(f"{count.found:,}", "yellow" if short else ""), official)
+        table.add_row(Text(plain(count.what)), Text(f"{count.found:,}", "yellow" if short else ""), official)
     for column in table.columns[1:]:
         column.justify = "right"
     return table
-
-
-def _plain(text: str) -> str:
-    """Return `text` without control characters: a hostile file name must not steer the terminal."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

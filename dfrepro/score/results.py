@@ -1,0 +1,92 @@
+"""What scoring found, as data: by input, by frame, with where it comes from; and its three files.
+
+scores.json  everything: `about` (run, seed, checkpoint, settings), `inputs`, each with its frames and notes
+videos.csv   one row an input: its score, its frames' lowest and highest, how many, and what went wrong
+frames.csv   one row a frame: input, frame, score, box
+"""
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dfrepro.files import write_json
+
+JSON, VIDEOS, FRAMES = "scores.json", "videos.csv", "frames.csv"
+BOX = ("x0", "y0", "x1", "y1")
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something to know about an input, and what to do about it; `frames` it concerns, where it does not all."""
+
+    reason: str
+    remedy: str
+    frames: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One face: `frame` in the source, `score` P(fake), `box` x0, y0, x1, y1 of what the network saw, in its pixels."""
+
+    frame: int
+    score: float
+    box: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Result:
+    """One input, by its `number` in the order given, from 1. `score` is the mean of its frames', None where there is no
+    face; `path` as the system has it."""
+
+    number: int
+    name: str
+    path: str
+    kind: str
+    score: float | None
+    frames: tuple[Frame, ...]
+    notes: tuple[Note, ...]
+
+    @property
+    def lowest(self) -> float:
+        return min(frame.score for frame in self.frames)
+
+    @property
+    def highest(self) -> float:
+        return max(frame.score for frame in self.frames)
+
+    @property
+    def why(self) -> str:
+        """All notes in one line."""
+        return "; ".join(note.reason for note in self.notes)
+
+
+def ranked(results: Iterable[Result]) -> list[Result]:
+    """Highest score first, ties in the order given; what was not scored last."""
+    return sorted(results, key=lambda result: (result.score is None, -(result.score or 0.0)))
+
+
+def write(folder: Path, about: dict[str, Any], results: Sequence[Result]) -> None:
+    """Write the three files into `folder`, inputs in the order given."""
+    write_json(folder / JSON, {"about": about, "inputs": [asdict(result) for result in results]})
+    videos = [_video_row(result) for result in results]
+    _write_csv(folder / VIDEOS, ("input", "score", "lowest", "highest", "frames", "notes"), videos)
+    frames = [(_cell(r.name), f.frame, f"{f.score:.6g}", *f.box) for r in results for f in r.frames]
+    _write_csv(folder / FRAMES, ("input", "frame", "score", *BOX), frames)
+
+
+def _video_row(result: Result) -> tuple[Any, ...]:
+    numbers = (result.score, result.lowest, result.highest) if result.score is not None else ()
+    shown = [f"{number:.6g}" for number in numbers] or [""] * 3
+    return (_cell(result.name), *shown, len(result.frames), _cell(result.why))
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+
+
+def _cell(text: str) -> str:
+    """Text that no spreadsheet takes for a formula; of a name it is the same file's."""
+    return f"./{text}" if text.startswith(("=", "+", "-", "@")) else text
