@@ -252,6 +252,7 @@ def test_what_cannot_be_scored_is_named_with_reason_and_remedy_and_the_rest_goes
     assert all(note["remedy"] for notes in failures(found).values() for note in notes)
     assert status == 3
     assert "3 of 13 scored" in said
+    assert failures(found)["no face.png"][0]["remedy"].startswith("Give one in which the face is larger")
     text = Tags(page).text
     for name, notes in failures(found).items():
         assert name in said
@@ -273,7 +274,7 @@ def test_names_are_escaped_in_terminal_page_and_tables(mixed, p, tmp_path):
     picture(folder / "a.png")
     picture(folder / "b.png")
     harmless = {tag for tag, _ in Tags(run_on(p, folder, tmp_path / "out")[3]).tags}
-    assert {tag for tag, _ in parsed.tags} <= harmless | {"br"}
+    assert {tag for tag, _ in parsed.tags} <= harmless | {"br", "wbr"}
     assert not any(key.startswith("on") for _, attrs in parsed.tags for key in attrs)
 
 
@@ -347,6 +348,7 @@ def test_of_several_people_one_is_followed_and_that_is_said(p, tmp_path):
     assert found["inputs"][0]["frames"][0]["box"][0] > 220  # the larger one
     assert "2 faces: the one that is largest" in said
     assert "2 faces: the one that is largest" in Tags(page).text
+    assert found["inputs"][0]["notes"][0]["remedy"] == "To score another one, cut the picture to it"
 
 
 # --- what stops the command -----------------------------------------------------------------------------------------

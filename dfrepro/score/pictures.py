@@ -29,9 +29,11 @@ GLOW = 0.75  # how much of a pixel the highest saliency covers
 
 @dataclass(frozen=True)
 class Whole:
-    """A frame as a data URI; left, top, width and height of what the network saw in it, in per cent of the picture."""
+    """A frame as a data URI, its width over its height, and where in it, in per cent, what the network saw lies: left,
+    top, width, height."""
 
     uri: str
+    aspect: float
     box: tuple[float, float, float, float]
 
 
@@ -106,7 +108,7 @@ def _whole(rgb: np.ndarray, box: tuple[float, float, float, float]) -> Whole:
     height, width = rgb.shape[:2]
     x0, y0, x1, y1 = box
     share = (x0 / width, y0 / height, (x1 - x0) / width, (y1 - y0) / height)
-    return Whole(_uri(_fitted(rgb, WHOLE, enlarge=False)), tuple(100 * value for value in share))  # type: ignore[arg-type]
+    return Whole(_uri(_fitted(rgb, WHOLE, enlarge=False)), width / height, tuple(100 * value for value in share))  # type: ignore[arg-type]
 
 
 def _shares(maps: np.ndarray) -> np.ndarray:
