@@ -109,15 +109,16 @@ def _code() -> str:
 
 
 def waves(p: Params, chosen: Iterable[str]) -> list[list[Task]]:
-    """What can be made side by side, in order: networks, the maps that they make (P4), what those supervise."""
+    """What can be made side by side, in order: networks, all maps that they make (P4), what maps supervise."""
     mapped = {run: p.run(run).detector.maps for run in chosen}
     maps = list(dict.fromkeys(name for name in mapped.values() if name))
+    maps += [name for name, by in p.maps.items() if by.run in mapped and p.maps_in_grid(name) and name not in maps]
     networks = [run for run, name in mapped.items() if not name]
     networks += [run for run in dict.fromkeys(p.maps[name].run for name in maps) if run and run not in networks]
     return [
-        [("run", run, seed) for run in networks for seed in p.seeds],
-        [("maps", name, seed) for name in maps for seed in p.seeds],
-        [("run", run, seed) for run, name in mapped.items() if name for seed in p.seeds],
+        [("run", run, seed) for seed in p.seeds for run in networks],
+        [("maps", name, seed) for seed in p.seeds for name in maps],
+        [("run", run, seed) for seed in p.seeds for run, name in mapped.items() if name],
     ]
 
 

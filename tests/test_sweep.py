@@ -39,6 +39,7 @@ def test_every_run_of_the_grid_is_made_once_and_whatever_it_needs_before_it():
     order = [task for wave in waves for task in wave]
     assert len(order) == len(set(order))
     assert {name for kind, name, _ in order if kind == "run"} == set(ALL)
+    assert {name for kind, name, _ in order if kind == "maps"} == {name for name in P.maps if P.maps_in_grid(name)}
     place = {(kind, name): n for n, wave in enumerate(waves) for kind, name, _ in wave}
     for run in ALL:
         if maps := P.run(run).detector.maps:
