@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export NO_ALBUMENTATIONS_UPDATE := 1
 export MPLBACKEND := agg
+unexport PYTHONDONTWRITEBYTECODE # each stage is a process: without .pyc files it compiles torch and timm anew, 5 seconds of it
 
 .DEFAULT_GOAL := help
 .PHONY: help setup repro study test test-long lint lab bench notebooks book clean
@@ -44,7 +45,7 @@ lint: setup ## ruff (format and lint, notebooks included) and mypy
 lab: setup ## open JupyterLab on the notebooks
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab notebooks
 
-bench: setup ## measure speed as ratios within one run; writes results/bench.json
+bench: setup ## measure speed as ratios within one run; writes results/bench.json and docs/performance.md
 	$(BIN)/python -m bench
 
 notebooks: setup ## copy the outputs of the executed notebooks into notebooks/

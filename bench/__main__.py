@@ -1,42 +1,47 @@
-"""Run every benchmark, print its ratios beside their targets and floors, and write results/bench.json.
+"""Measure, print the table, and write results/bench.json and docs/performance.md: `python -m bench [name ...]`.
 
-A ratio compares two things measured in turn in this very run; seconds are shown, never judged.
+Each figure is a ratio of two things measured in turn in this very run; seconds are told beside it. With names, only
+those benchmarks are measured and the others' last figures stay. `--page` writes the page anew and measures nothing.
 """
 
+import argparse
 import importlib
-import platform
 import sys
-from pathlib import Path
+import time
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
-from dfrepro.files import ROOT, write_json
+from bench import page
+from bench.measure import Row, machine, write
 
-SHOWN = ("benchmark", "name", "ratio", "target")
-NAMES = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
+NAMES = (
+    "faces", "forge", "loop", "steps", "settings", "pel", "fia_usa", "focus", "fpg", "evaluate", "pipeline", "memory",
+    "device",
+)  # fmt: skip
 
 
-def main(names: list[str]) -> int:
-    rows = []
+def main(names: list[str]) -> None:
+    table = Table("benchmark", "what", "measured", "asked", "beside", "detail", title=machine())
     for name in names or NAMES:
-        for row in importlib.import_module(f"bench.{name}").bench():
-            rows.append({"benchmark": name, **row})
-            print(f"{name}: {row['name']}: {row['ratio']:.3g}", flush=True)
-    table = Table("benchmark", "what", "ratio", "target", "measured beside it", title=machine())
-    for row in rows:
-        rest = "; ".join(f"{key}: {value}" for key, value in row.items() if key not in SHOWN)
-        table.add_row(row["benchmark"], row["name"], f"{row['ratio']:.3g}", str(row["target"]), rest)
-    Console(width=170).print(table)
-    if not names:
-        write_json(ROOT / "results" / "bench.json", {"machine": machine(), "rows": rows})
-    return 0
-
-
-def machine() -> str:
-    return f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+        started = time.perf_counter()
+        rows: list[Row] = importlib.import_module(f"bench.{name}").bench()
+        write(name, rows)
+        print(f"{name}: {len(rows)} figures in {time.perf_counter() - started:.0f} s", flush=True)
+        for row in rows:
+            colour = {True: "green", False: "red", None: ""}[row.met]
+            told = page.number(row.value, row.unit)
+            shown = f"[{colour}]{told}[/]" if colour else told
+            table.add_row(name, row.name, shown, page.asked(row.asked, row.less, row.unit), row.floor, row.detail)
+    Console(width=190).print(table)
+    page.write()
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="name", help=f"some of {', '.join(NAMES)}; default: all")
+    parser.add_argument("--page", action="store_true", help="write docs/performance.md from results/bench.json")
+    given = parser.parse_args()
+    if unknown := set(given.names) - set(NAMES):
+        parser.error(f"no benchmark is called {', '.join(sorted(unknown))}")
+    sys.exit(page.write() if given.page else main(given.names))

@@ -1,0 +1,63 @@
+"""How much of the machine a training pass uses: floating-point operations a second over its matrix-multiply rate.
+
+Both are measured in this run, on the GPU in bfloat16 where there is one, else on the CPU in float32. Operations are
+counted by torch over the whole step (convolutions and matrix products, forward and backward); what is not counted,
+normalisation, activation, optimiser, takes its share of the time. A GPU's memory is the peak that torch allocated.
+"""
+
+import statistics
+from functools import partial
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.measure import Row
+from bench.steps import stepper
+from dfrepro import params
+from dfrepro.methods.focus_cost import seconds
+from dfrepro.train.models import Backbone
+from dfrepro.train.steps import StepRule
+
+PIM = StepRule(alpha=1.0)
+
+
+def bench() -> list[Row]:
+    """The laptop's network with its own batch, and the paper's ConvNeXt-Base at 224 pixels, both with PIM's step."""
+    laptop = params.load(scale="laptop").sizes
+    small = laptop.backbones["main"]
+    gpu = torch.cuda.is_available()
+    rate = matmul_rate(8192 if gpu else 1024)
+    return [
+        _pass(
+            "Laptop pass with PIM", Backbone(small.name, small.image_size, small.kwargs), laptop.training.batch, rate
+        ),
+        _pass("ConvNeXt-Base pass with PIM", Backbone("convnext_base", 224), 64 if gpu else 2, rate),
+    ]
+
+
+def matmul_rate(n: int) -> float:
+    """Floating-point operations a second of an n x n matrix product, in the precision that the passes use."""
+    gpu = torch.cuda.is_available()
+    a = torch.randn(n, n, device="cuda" if gpu else "cpu", dtype=torch.bfloat16 if gpu else torch.float32)
+    return 2 * n**3 / statistics.median(seconds({"product": partial(torch.mm, a, a)}, repeats=10)["product"])
+
+
+def _pass(name: str, spec: Backbone, batch: int, rate: float) -> Row:
+    gpu = torch.cuda.is_available()
+    if gpu:
+        torch.cuda.reset_peak_memory_stats()
+    take = stepper(
+        spec, batch=batch, rule=PIM, precision="bf16-mixed" if gpu else "32-true", channels_last=True
+    )  # fmt: skip
+    with FlopCounterMode(display=False) as counter:
+        take()
+    took = statistics.median(seconds({"pass": take}, repeats=20 if gpu else 3)["pass"])
+    speed = counter.get_total_flops() / took
+    memory = f", {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB" if gpu else ""
+    return Row(
+        f"{name}, {batch} images of {spec.image_size} px",
+        "the machine's matrix-multiply rate",
+        100 * speed / rate,
+        unit="%",
+        detail=f"{batch / took:.3g} images/s, {speed / 1e9:.3g} of {rate / 1e9:.3g} GFLOP/s{memory}",
+    )
