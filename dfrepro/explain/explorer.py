@@ -186,13 +186,13 @@ def _plot(rows: pd.DataFrame) -> dict[str, Any]:
     source.selected.js_on_change("indices", models.CustomJS(code="window.explorer.select(cb_obj.indices)"))
     view = models.CDSView(filter=models.IndexFilter(indices=list(range(len(rows))), name="shown"))
     mark = models.ColumnDataSource({name: [] for name in places}, name="mark")
-    ranges = {f"{axis}_range": models.Range1d(0, 1, name=axis) for axis in "xy"}
+    x, y = (models.Range1d(start=0, end=1, name=axis) for axis in "xy")
     hover = models.CustomJS(code="window.explorer.hover(cb_data.index.indices)")
     document = Document()
     for side in SIDES.values():
         plot = figure(
-            **ranges, tools=[], sizing_mode="stretch_both", background_fill_color=None, border_fill_color=None,
-            outline_line_color=None, min_border=0, toolbar_location="below", name=side,
+            x_range=x, y_range=y, tools=[], name=side, sizing_mode="stretch_both", min_border=0,
+            background_fill_color=None, border_fill_color=None, outline_line_color=None, toolbar_location="below",
         )  # fmt: skip
         plot.axis.visible = plot.grid.visible = False
         dots = plot.scatter(
