@@ -1,7 +1,6 @@
-"""Two gloo processes are one with the joint batch: every term of a step, and a whole training."""
+"""Two gloo processes under torchrun are one with the joint batch: every term of a step, and a whole training."""
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,23 +16,22 @@ HERE = Path(__file__).parent
 def folder(store) -> Path:
     """Where two processes, and one alone, have left what they found."""
     folder = store.path.parent
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = os.environ | {"PYTHONPATH": str(HERE.parent.parent), "OMP_NUM_THREADS": "1"}
-    joint = shared | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "NODE_RANK": "0"}
-    command = [sys.executable, str(HERE / "on_a_rank.py"), str(folder)]
-    processes = [(["2"], joint | {"LOCAL_RANK": "0"}), (["2"], joint | {"LOCAL_RANK": "1"}), (["1"], shared)]
+    alone = os.environ | {"PYTHONPATH": str(HERE.parent.parent), "OMP_NUM_THREADS": "1"}
+    joint = alone | {"LT_DEVICES": "2", "LT_STRATEGY": "ddp", "LT_ACCELERATOR": "cpu"}  # as docs/scaling.md says
+    work = [str(HERE / "on_a_rank.py"), str(folder)]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     started = [
-        subprocess.Popen(command + devices, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        for devices, env in processes
+        subprocess.Popen(
+            [sys.executable, *launcher, *work], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        for launcher, env in ((torchrun, joint), ([], alone))
     ]
     try:
         errors = [process.communicate(timeout=550)[1] for process in started]
     finally:
         for process in started:
-            process.kill()
-    assert [process.returncode for process in started] == [0, 0, 0], "\n".join(errors)[-4000:]
+            process.terminate()  # torchrun then ends its own
+    assert [process.returncode for process in started] == [0, 0], "\n".join(errors)[-4000:]
     return folder
 
 

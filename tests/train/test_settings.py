@@ -1,0 +1,71 @@
+"""Settings that make a training faster leave its results where they were, within rounding."""
+
+import shutil
+from functools import partial
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from dfrepro.train.fit import Recipe
+from dfrepro.train.losses import CrossEntropy
+from dfrepro.train.steps import StepRule
+from tests.train.test_fit import PIM, config, run
+
+RECIPES = {"erm": Recipe(CrossEntropy()), "pim": PIM, "dualflat": Recipe(CrossEntropy(), StepRule(0.4, 0.3))}
+
+
+@pytest.fixture(scope="module", params=RECIPES)
+def plain(request, store, tmp_path_factory):
+    """A recipe, and the losses and weights of a training by it without settings."""
+    out = tmp_path_factory.mktemp(f"plain-{request.param}") / "run"
+    run(store, out, RECIPES[request.param], config(lr=0.01))
+    return RECIPES[request.param], *results(out)
+
+
+def results(out) -> tuple[pd.DataFrame, torch.Tensor]:
+    """The history, and the weights as one vector."""
+    weights = load_file(out / "model.safetensors").values()
+    return pd.read_csv(out / "history.csv"), torch.cat([value.double().flatten() for value in weights])
+
+
+def differences(plain, store, out, **settings) -> tuple[float, float]:
+    """The largest relative difference of an epoch's loss, and that of the weights in the norm."""
+    recipe, history, weights = plain
+    run(store, out, recipe, config(lr=0.01, **settings))
+    theirs, moved = results(out)
+    loss = ((theirs["loss"] - history["loss"]).abs() / history["loss"]).max()
+    return float(loss), float((moved - weights).norm() / weights.norm())
+
+
+def test_channels_last_changes_nothing_but_rounding(plain, store, tmp_path):
+    loss, weights = differences(plain, store, tmp_path / "run", channels_last=True)
+    assert loss < 1e-3
+    assert weights < 1e-3
+
+
+def test_bfloat16_stays_near(plain, store, tmp_path):
+    loss, weights = differences(plain, store, tmp_path / "run", precision="bf16-mixed")
+    assert 0 < loss < 0.05
+    assert 0 < weights < 0.05
+
+
+@pytest.mark.parametrize("plain", ["pim"], indirect=True)  # the rule with hooks and two passes
+def test_a_network_that_torch_captures_trains_as_it_would_without(plain, store, tmp_path, monkeypatch):
+    """Capture and its autograd, without the code generation that takes minutes: that is the long form's."""
+    torch.compiler.reset()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    loss, weights = differences(plain, store, tmp_path / "run", compile=True)
+    assert loss < 1e-3
+    assert weights < 1e-3
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not (shutil.which("c++") or shutil.which("g++")), reason="compiling for a CPU needs a compiler")
+@pytest.mark.parametrize("plain", ["pim"], indirect=True)
+def test_a_compiled_network_trains_as_it_would_without(plain, store, tmp_path):
+    torch.compiler.reset()
+    loss, weights = differences(plain, store, tmp_path / "run", compile=True)
+    assert loss < 1e-3
+    assert weights < 1e-3
