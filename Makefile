@@ -57,6 +57,7 @@ lock: setup ## resolve requirements.lock anew from pyproject.toml
 
 book: setup ## render notebooks, docs and API reference to build/book/index.html (nothing is executed)
 	$(BIN)/sphinx-build -q --keep-going -b html docs build/book
+	$(BIN)/python docs/links.py build/book
 	@echo "open build/book/index.html"
 
 clean: ## remove what the pipeline made (the DVC cache stays)

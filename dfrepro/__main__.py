@@ -98,6 +98,12 @@ def readme(args: argparse.Namespace) -> None:
     print("drawn anew:", ", ".join(readme.draw(params.load().artifacts / "figures")) or "nothing, no figures are there")
 
 
+def card(args: argparse.Namespace) -> None:
+    from dfrepro import card
+
+    card.main(args.run)
+
+
 def embed(args: argparse.Namespace) -> None:
     from dfrepro import params, pipeline
 
@@ -185,6 +191,8 @@ def parser() -> argparse.ArgumentParser:
     command(grid, "note which grid has been run, for the notebooks' stages")
     command(readme, "bring README's table of verdicts and its pictures into step with what was found")
     command(claims, "judge the papers' claims on what is there; writes results/<scale>/claims.json")
+    sub = command(card, "write the model card of a run, or of all that have been trained; results/<scale>/cards/")
+    sub.add_argument("run", nargs="?", help="a name under `runs` in params.yaml")
     sub = command(embed, "fit and cache a UMAP embedding")
     sub.add_argument("name")
     sub = command(code, "write a notebook's code cells to a file, so that saving its outputs retrains nothing")

@@ -4,27 +4,38 @@ import shutil
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
+sys.path[:0] = [str(ROOT), str(DOCS)]
+
+import book  # noqa: E402
 
 from dfrepro import __version__  # noqa: E402
 
-shutil.copytree(ROOT / "notebooks", ROOT / "docs" / "_notebooks", dirs_exist_ok=True)
+for notebook in (ROOT / "notebooks").glob("*.ipynb"):
+    (DOCS / "_notebooks").mkdir(exist_ok=True)
+    shutil.copy(notebook, DOCS / "_notebooks")
+book.gallery(DOCS / "_notebooks", DOCS / "_static" / "gallery", DOCS / "gallery.md")
+book.cards(ROOT / "results", DOCS / "_cards")
 
 project = "dfrepro"
 author = "The dfrepro authors"
 release = __version__
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "book"]
+html_math_renderer = "svg"
 nb_execution_mode = "off"
+nb_ipywidgets_js = {}  # pages load nothing from elsewhere
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3
 autodoc_default_options = {"members": True, "undoc-members": False, "show-inheritance": False}
 autodoc_typehints = "description"
 # docstrings are written for readers of the code, in plain text with Markdown code marks
-suppress_warnings = ["docutils", "myst.xref_missing", "mystnb.unknown_mime_type"]
+suppress_warnings = ["docutils", "mystnb.unknown_mime_type", "ref.ref"]  # ref: torch's own, inherited
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "dfrepro"
+html_static_path = ["_static"]
+html_copy_source = False
 
 
 def setup(app):

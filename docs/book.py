@@ -1,0 +1,172 @@
+"""What the book needs beyond Sphinx: formulas without JavaScript, a gallery of every figure, and the model cards.
+
+A Sphinx extension (`setup`). Formulas are drawn by matplotlib as inline SVG in the colour of the text: they read in the
+dark, on a phone and without a network, and a formula that cannot be drawn is a warning and shown as its source.
+"""
+
+import base64
+import html
+import io
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath, text_to_path
+from PIL import Image
+from sphinx.application import Sphinx
+from sphinx.util import logging
+
+logger = logging.getLogger(__name__)
+ROOT = Path(__file__).resolve().parent.parent
+THUMBNAIL = 640  # pixels: twice the width of a card
+SCALE = 100  # drawn large, so that two decimals of a coordinate are enough
+STIX = FontProperties(family="STIXGeneral", math_fontfamily="stix")
+# what TeX takes and matplotlib's mathtext does not
+REWRITTEN = [
+    (r"\\[bB]ig+[lrm]?(?![a-zA-Z])", ""),
+    (r"\\(?:text|display)style(?![a-zA-Z])", ""),
+    (r"\\[lr]Vert(?![a-zA-Z])", r"\\Vert "),
+    (r"\\[dt]frac(?![a-zA-Z])", r"\\frac"),
+    (r"\\frac\s*([0-9A-Za-z])\s*([0-9A-Za-z])", r"\\frac{\1}{\2}"),
+    (r"\\(mathcal|mathbb|mathrm)\s+([A-Za-z])", r"\\\1{\2}"),
+    (r"\\operatorname\{", r"\\mathrm{"),
+    (r"\\text\{([^}]*)\}", lambda m: r"\mathrm{" + m[1].replace(" ", r"\ ") + "}"),
+    (r"\s+", " "),
+]
+
+
+# --- formulas -------------------------------------------------------------------------------------------------------
+
+
+def svg(tex: str) -> str:
+    """A formula as an <svg> element, sized in em of the text around it. Raises ValueError where it cannot be drawn."""
+    source = tex.strip()
+    for pattern, replacement in REWRITTEN:
+        source = re.sub(pattern, replacement, source)
+    text = f"${source.strip()}$"
+    path = TextPath((0, 0), text, size=SCALE, prop=STIX)
+    width, height, descent = text_to_path.get_text_width_height_descent(text, STIX, ismath=True)
+    factor = SCALE / STIX.get_size_in_points()
+    width, height, descent = width * factor, height * factor, descent * factor
+    data = _outline(path)
+    return (
+        f'<svg class="formula" role="img" aria-label="{html.escape(tex.strip(), quote=True)}" '
+        f'viewBox="0 {descent - height:.1f} {width:.1f} {height:.1f}" '
+        f'style="width:{width / SCALE:.3f}em;height:{height / SCALE:.3f}em;vertical-align:{-descent / SCALE:.3f}em">'
+        f'<path d="{data}"/></svg>'
+    )
+
+
+def _outline(path: Any) -> str:
+    """A matplotlib path as the data of an SVG path; y points down."""
+    letters = {path.MOVETO: "M", path.LINETO: "L", path.CURVE3: "Q", path.CURVE4: "C", path.CLOSEPOLY: "Z"}
+    parts = []
+    for points, code in path.iter_segments(simplify=False, curves=True):
+        pairs = "" if code == path.CLOSEPOLY else " ".join(f"{v:.1f}" for v in points * ([1, -1] * (len(points) // 2)))
+        parts.append(letters[code] + pairs)
+    return "".join(parts)
+
+
+def _drawn(writer: Any, node: nodes.Node) -> str:
+    tex = node.astext()
+    try:
+        return svg(tex)
+    except ValueError as error:
+        logger.warning("formula cannot be drawn: %s (%s)", tex, str(error).splitlines()[-1], location=node)
+        return f"<code>{html.escape(tex)}</code>"
+
+
+def _inline(writer: Any, node: nodes.Node) -> None:
+    writer.body.append(_drawn(writer, node))
+    raise nodes.SkipNode
+
+
+def _block(writer: Any, node: nodes.Node) -> None:
+    writer.body.append(f'<div class="formulas">{_drawn(writer, node)}</div>')
+    raise nodes.SkipNode
+
+
+# --- pages made of what is there ------------------------------------------------------------------------------------
+
+
+def gallery(notebooks: Path, static: Path, page: Path) -> int:
+    """Write a page of every picture among the notebooks' outputs, each a link to its place; return how many."""
+    shutil.rmtree(static, ignore_errors=True)
+    static.mkdir(parents=True)
+    lines = ["# Gallery", "", "Every figure of the notebooks. A picture leads to its place, with code and words.", ""]
+    count = 0
+    for notebook in sorted(notebooks.glob("*.ipynb")):
+        title, cards = "", []
+        heading = ""
+        for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
+            if cell["cell_type"] == "markdown":
+                found = re.findall(r"^#+ +(.*)", "".join(cell["source"]), re.M)
+                heading = found[-1] if found else heading
+                title = title or next(iter(found), "")
+                continue
+            for picture in _pictures(cell):
+                name = f"{notebook.stem}-{len(cards)}.png"
+                _thumbnail(picture, static / name)
+                cards.append(_card(f"_static/{static.name}/{name}", notebook.stem, heading))
+        if cards:
+            lines += [f"## {title}", "", '<div class="gallery">', *cards, "</div>", ""]
+        count += len(cards)
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text("\n".join(lines), encoding="utf-8")
+    return count
+
+
+def _pictures(cell: dict[str, Any]) -> list[str]:
+    data = [output.get("data", {}) for output in cell.get("outputs", ())]
+    return ["".join(entry["image/png"]) for entry in data if "image/png" in entry]
+
+
+def _thumbnail(picture: str, path: Path) -> None:
+    image = Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB")
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    image.save(path, optimize=True)
+
+
+def _card(source: str, notebook: str, heading: str) -> str:
+    title = html.escape(re.sub(r"[$`*]", "", heading))
+    where = f"_notebooks/{notebook}.html#{nodes.make_id(heading)}"
+    return f'<a class="card" href="{where}"><img loading="lazy" src="{source}" alt="{title}"><span>{title}</span></a>'
+
+
+def cards(results: Path, out: Path) -> int:
+    """Copy the model cards, the study's where there are any, else those of the laptop run; return how many."""
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    for folder in (results / "study" / "cards", results / "laptop" / "cards"):
+        if found := sorted(folder.glob("*.md")):
+            for path in found:
+                shutil.copy(path, out)
+            return len(found)
+    (out / "none.md").write_text("# None written yet\n\nRun `python -m dfrepro card`.\n", encoding="utf-8")
+    return 0
+
+
+def as_rst(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """Docstrings are plain text with Markdown code marks: make them the reStructuredText that Sphinx expects."""
+    lines[:] = [_as_rst(line) for line in lines]
+
+
+def _as_rst(line: str) -> str:
+    """One line: `code` as literal text, and no meaning for the stars and bars outside of it."""
+    parts = re.split(r"(``.+?``|:\w+:`[^`]+`|`[^`]+`)", line)
+    words, codes = parts[::2], parts[1::2]
+    words = [re.sub(r"(?<!\\)([*|])", r"\\\1", word) for word in words]
+    marked = [code if code.startswith(("``", ":")) else f"`{code}`" for code in codes]
+    literal = [code + ("\\ " if after[:1].isalnum() else "") for code, after in zip(marked, words[1:])]
+    return words[0] + "".join(code + word for code, word in zip(literal, words[1:]))
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    app.add_html_math_renderer("svg", inline_renderers=(_inline, None), block_renderers=(_block, None))
+    app.add_css_file("book.css")
+    app.connect("autodoc-process-docstring", as_rst, priority=100)  # before napoleon's
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,154 @@
+"""The book piece by piece: formulas, the gallery, links. The whole of it, in a browser: test_browser.py."""
+
+import base64
+import importlib.util
+import io
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dfrepro.files import ROOT
+
+
+def module(name: str):
+    """docs/<name>.py, which is no part of the package."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+book, links = module("book"), module("links")
+
+
+# --- formulas -------------------------------------------------------------------------------------------------------
+
+
+def formulas() -> list[str]:
+    cells = [c for path in sorted((ROOT / "notebooks").glob("*.ipynb")) for c in json.loads(path.read_text())["cells"]]
+    text = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+    return [a or b for a, b in re.findall(r"\$\$(.+?)\$\$|\$([^$\n]+?)\$", text, re.S)]
+
+
+def test_every_formula_of_the_notebooks_can_be_drawn():
+    found = formulas()
+    assert len(found) > 50
+    for tex in found:
+        drawn = ElementTree.fromstring(book.svg(tex))
+        assert drawn.get("aria-label") == re.sub(r"\s", " ", tex.strip())
+        assert drawn.find("path").get("d").startswith("M")
+
+
+def box(tex: str) -> tuple[float, float, float, float]:
+    """left, top, right, bottom of what is drawn, from the coordinates of the path itself."""
+    data = ElementTree.fromstring(book.svg(tex)).find("path").get("d")
+    points = np.array(re.findall(r"-?\d+\.\d", data), float).reshape(-1, 2)
+    return (*points.min(0), *points.max(0))
+
+
+def test_a_formula_is_drawn_inside_its_frame_and_on_the_line():
+    for tex in ("x", "y_{ij}^2", r"\frac{a}{b}", r"\sum_{n=1}^{N} z_n"):
+        left, top, width, height = map(float, ElementTree.fromstring(book.svg(tex)).get("viewBox").split())
+        x0, y0, x1, y1 = box(tex)
+        assert left - 10 <= x0 < x1 <= left + width + 10  # a tenth of an em
+        assert top - 10 <= y0 < y1 <= top + height + 10
+    assert box("x")[3] == pytest.approx(0, abs=3)  # it stands on the line of the text,
+    assert box("y")[3] > 10  # and a tail hangs below it
+
+
+def test_what_cannot_be_drawn_is_an_error_and_not_an_empty_picture():
+    with pytest.raises(ValueError, match="nosuchcommand"):
+        book.svg(r"\nosuchcommand{x}")
+
+
+# --- the gallery ----------------------------------------------------------------------------------------------------
+
+
+def png(width: int, height: int) -> str:
+    buffer = io.BytesIO()
+    Image.new("RGB", (width, height), "red").save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def test_the_gallery_shows_each_picture_small_and_leads_to_its_heading(tmp_path):
+    cells = [
+        {"cell_type": "markdown", "source": ["# A title\n", "\n", "words\n", "## Figure 3: α & $x$"]},
+        {"cell_type": "code", "outputs": [{"data": {"image/png": png(1600, 400)}}, {"text": "no picture"}]},
+    ]
+    (tmp_path / "02_x.ipynb").write_text(json.dumps({"cells": cells}))
+    (tmp_path / "03_y.ipynb").write_text(json.dumps({"cells": cells[:1]}))
+    assert book.gallery(tmp_path, tmp_path / "static", tmp_path / "gallery.md") == 1
+    page = (tmp_path / "gallery.md").read_text()
+    assert page.count("<a class") == 1
+    assert 'href="_notebooks/02_x.html#figure-3-x"' in page
+    assert "## A title\n" in page
+    assert "Figure 3: α &amp; x" in page
+    assert Image.open(tmp_path / "static" / "02_x-0.png").size == (640, 160)
+
+
+def test_cards_are_the_studys_where_there_are_any(tmp_path):
+    for scale in ("laptop", "study"):
+        (tmp_path / scale / "cards").mkdir(parents=True)
+    (tmp_path / "laptop" / "cards" / "a.md").write_text("laptop")
+    assert book.cards(tmp_path, tmp_path / "out") == 1
+    (tmp_path / "study" / "cards" / "a.md").write_text("study")
+    book.cards(tmp_path, tmp_path / "out")
+    assert (tmp_path / "out" / "a.md").read_text() == "study"
+
+
+# --- docstrings -----------------------------------------------------------------------------------------------------
+
+
+def test_marks_of_a_docstring_mean_code_and_stars_mean_nothing():
+    assert book._as_rst("raises `WorkbookError`s of papers/*/x, |a| / b") == (
+        "raises ``WorkbookError``\\ s of papers/\\*/x, \\|a\\| / b"
+    )
+    assert book._as_rst(":attr:`x` and ``y*``") == ":attr:`x` and ``y*``"
+    assert book._as_rst("") == ""
+
+
+# --- links ----------------------------------------------------------------------------------------------------------
+
+
+def test_broken_links_and_anchors_are_found_and_good_ones_are_not(tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a b.png").touch()
+    (tmp_path / "sub" / "there.html").write_text('<h1 id="top">x</h1>')
+    (tmp_path / "index.html").write_text(
+        '<a href="sub/there.html#top"></a><a href="#own"></a><p id="own"><img src="a%20b.png?v=1">'
+        '<a href="https://example.org/x"></a><a href="sub/there.html#gone"></a><img src="gone.png"><a href="#none"></a>'
+    )
+    assert links.broken(tmp_path) == [
+        "index.html: sub/there.html#gone (no such anchor)",
+        "index.html: gone.png",
+        "index.html: #none (no such anchor)",
+    ]
+
+
+def sources() -> list[Path]:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "papers").glob("*/*.md")]
+    return [page for page in pages if page.name != "gallery.md"]  # written when the book is built
+
+
+@pytest.mark.parametrize("page", sources(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_of_a_document_leads_to_a_file(page):
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    for target in re.findall(r"\]\(<?([^)>\s]+)>?\)", text):
+        if re.match(r"[a-z]+:", target) or target.startswith("#"):
+            continue
+        path = page.parent / target.partition("#")[0].replace("_notebooks/", "../notebooks/")
+        assert path.exists() or path.with_suffix(".md").exists() or path.with_suffix(".ipynb").exists(), target
+
+
+def test_every_document_is_in_the_book():
+    trees = re.findall(r"^```\{toctree\}\n(.*?)^```$", (ROOT / "docs" / "index.md").read_text(), re.M | re.S)
+    named = {line for tree in trees for line in tree.splitlines() if line and not line.startswith(":")}
+    written = {page.stem for page in (ROOT / "docs").glob("*.md")} - {"index", "gallery"}
+    notebooks = {f"_notebooks/{path.stem}" for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert named >= written | notebooks
+    assert next(line for line in trees[0].splitlines() if line and line[0] != ":") == "_notebooks/08_claims"

@@ -1,0 +1,86 @@
+"""docs/extending.md is done as it says, in a copy of the repository: files written, patches applied, commands run."""
+
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dfrepro import study
+from dfrepro.files import ROOT, read_json
+
+PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+FILE = re.compile(r"^`([\w./-]+)`\n\n```\w+\n(.*?)^```$", re.M | re.S)
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
+PARTS = ("dfrepro", "tests", "papers", "scales", "grid", "conftest.py", "pyproject.toml", "params.yaml", "dvc.yaml")
+
+
+def blocks(language: str) -> list[str]:
+    return [text for found, text in BLOCK.findall(PAGE) if found == language]
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory) -> Path:
+    """The repository at smoke scale with the page's files and patches, and a few faces to train on."""
+    copy = tmp_path_factory.mktemp("copy")
+    for part in PARTS:
+        put = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
+        put(ROOT / part, copy / part)
+    (copy / ".dvc").mkdir()
+    shutil.copy(ROOT / ".dvc" / "config", copy / ".dvc")
+    run(copy, "git", "init", "--quiet")
+    for path, text in FILE.findall(PAGE):
+        assert not (copy / path).exists(), path
+        (copy / path).parent.mkdir(parents=True, exist_ok=True)
+        (copy / path).write_text(text, encoding="utf-8")
+    for patch in blocks("diff"):
+        run(copy, "git", "apply", "-", input=patch)
+    params = copy / "params.yaml"
+    params.write_text(study.with_words(params.read_text(), {"scale": "smoke"}))
+    write_store = runpy.run_path(str(ROOT / "tests" / "train" / "conftest.py"))["write_store"]
+    write_store(copy / "artifacts" / "smoke" / "faces" / "ffpp-c23")
+    return copy
+
+
+def run(where: Path, *command: str, input: str | None = None) -> str:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    env = os.environ | {"PYTHONPATH": str(where), "PATH": path, "DFREPRO_SCALE": "smoke"}
+    done = subprocess.run(command, cwd=where, env=env, input=input, capture_output=True, text=True)
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done.stdout
+
+
+def test_every_block_is_a_file_a_patch_or_a_command():
+    written = [text for _, text in FILE.findall(PAGE)]
+    others = [text for language, text in BLOCK.findall(PAGE) if language not in ("sh", "diff")]
+    assert len(written) > 10
+    assert others == written
+
+
+def test_the_pages_own_tests_pass(copy):
+    tests = [path for path, _ in FILE.findall(PAGE) if path.startswith("tests/")]
+    assert {Path(path).parent.name for path in tests} == {"forge", "runs", "train", "layouts", "report"}
+    assert "passed" in run(copy, sys.executable, "-m", "pytest", "-q", *tests)
+
+
+def test_the_pages_code_is_formatted_and_typed_like_ours(copy):
+    ours = [path for path, _ in FILE.findall(PAGE) if path.endswith(".py")]
+    run(copy, "ruff", "format", "--check", *ours)
+    run(copy, "ruff", "check", *ours)
+
+
+def test_the_pages_commands_run_and_leave_what_they_promise(copy):
+    for command in "".join(blocks("sh")).splitlines():
+        run(copy, "bash", "-c", command)
+    meta = read_json(copy / "artifacts" / "smoke" / "runs" / "residual" / "0" / "meta.json")
+    assert meta["spec"]["detector"]["kind"] == "residual"
+    assert read_json(copy / "artifacts/smoke/runs/pim-df-sign/0/meta.json")["spec"]["step"]["direction"] == "sign"
+    metrics = read_json(copy / "results" / "smoke" / "metrics" / "residual-0.json")
+    assert 0 <= metrics["ffpp-c23"]["video_auc"] <= 1
+    claims = read_json(copy / "results" / "smoke" / "claims.json")["claims"]
+    assert [claim["id"] for claim in claims if claim["paper"] == "shade"] == ["P5-C1"]
+    assert "train-residual" in (copy / "dvc.lock").read_text()
