@@ -15,6 +15,7 @@ from dfrepro.files import ROOT, read_json
 
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 FILE = re.compile(r"^`([\w./-]+)`\n\n```\w+\n(.*?)^```$", re.M | re.S)
+pytestmark = pytest.mark.timeout(1800)  # a dozen processes: a minute on an idle core
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 PARTS = ("dfrepro", "tests", "papers", "scales", "grid", "conftest.py", "pyproject.toml", "params.yaml", "dvc.yaml")
 
