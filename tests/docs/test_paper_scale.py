@@ -98,5 +98,5 @@ def test_every_command_of_ours_parses():
     ours = [re.split(r"-m dfrepro ", line)[1] for line in commands if "-m dfrepro " in line]
     assert len(ours) >= 5
     for line in ours:
-        words = re.sub(r"\s+#.*| &$", "", line).replace("'", "").split()
+        words = re.sub(r"\s+#.*|\)? &$", "", line).replace("'", "").split()
         parser().parse_args(words)
