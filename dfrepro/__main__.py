@@ -134,6 +134,13 @@ def score(args: argparse.Namespace) -> int:
     return run(params.load(), args.path, args.run, seed=args.seed, out=args.out, frames=args.frames)
 
 
+def mend(args: argparse.Namespace) -> None:
+    from dfrepro.mend import mend
+
+    for sentence in mend(cache=args.cache):
+        print(sentence)
+
+
 def study(args: argparse.Namespace) -> int:
     from dfrepro import study
 
@@ -208,6 +215,8 @@ def parser() -> argparse.ArgumentParser:
         "--out", type=Path, help="folder for page.html, scores.json and two CSVs (default: below build/score)"
     )
     sub.add_argument("--frames", type=int, default=32, help="frames a video, equally spaced (default 32)")
+    sub = command(mend, "put right what a kill left of DVC's own files (make repro does so first)")
+    sub.add_argument("--cache", action="store_true", help="also read DVC's whole cache and remove what is damaged")
     sub = command(study, "run the committed study: the pipeline with other words, in a clone; results/study/")
     sub.add_argument("--scale", default="laptop")
     sub.add_argument("--grid", default="full", choices=["core", "full"])
@@ -226,8 +235,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return args.function(args) or 0
     except WorkbookError as error:
-        print(f"dfrepro {args.command}: {error}", file=sys.stderr)
-        return 2
+        return _told(args.command, error)
+    except OSError as error:
+        from dfrepro.files import refusal
+
+        if (known := refusal(error, error.filename or "")) is None:
+            raise
+        return _told(args.command, known)
+
+
+def _told(command: str, error: WorkbookError) -> int:
+    print(f"dfrepro {command}: {error}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

@@ -29,7 +29,8 @@ def contact_sheet(store: FaceStore, path: Path | str, n: int = 64, *, columns: i
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
     lines = [np.concatenate(tiles[i : i + columns], axis=1) for i in range(0, len(tiles), columns)]
     with atomic_file(path) as partial:
-        cv2.imwrite(str(partial), cv2.cvtColor(np.concatenate(lines), cv2.COLOR_RGB2BGR))
+        picture = cv2.cvtColor(np.concatenate(lines), cv2.COLOR_RGB2BGR)
+        partial.write_bytes(cv2.imencode(path.suffix, picture)[1].tobytes())  # imwrite would not raise on a full disk
     return path
 
 

@@ -21,7 +21,7 @@ from dfrepro.data.layouts.base import REAL, Video
 from dfrepro.data.manifest import FaceStore
 from dfrepro.data.media import open_media
 from dfrepro.errors import WorkbookError
-from dfrepro.files import atomic_folder, read_json, write_json
+from dfrepro.files import atomic_folder, mapped_array, read_json, write_json
 
 PAIRED_DATASETS = ("ffpp",)  # where a fake's name tells its original and both have the same frames
 SPLITS = ("train", "test")
@@ -76,9 +76,7 @@ def write_pairs(store: FaceStore, videos: Iterable[Video], out: Path) -> Pairs:
     originals = {video.video: video for video in videos if video.label == REAL}
     missing: dict[str, str] = {}
     with atomic_folder(out) as folder:
-        reals = np.lib.format.open_memmap(
-            folder / "all.npy", "w+", np.uint8, (max(len(fakes), 1), store.size, store.size, 3)
-        )
+        reals = mapped_array(folder / "all.npy", (max(len(fakes), 1), store.size, store.size, 3))
         found = np.zeros(len(fakes), bool)
         for name, group in fakes.groupby(fakes["identities"].map(original_of), sort=True):
             _cut(originals.get(str(name)), group, fakes.index.get_indexer(group.index), reals, found, missing)
@@ -124,7 +122,7 @@ def _keep(folder: Path, reals: np.memmap, found: np.ndarray) -> None:
         return
     shape = (int(found.sum()), *reals.shape[1:])
     if shape[0]:
-        kept = np.lib.format.open_memmap(folder / "reals.npy", "w+", np.uint8, shape)
+        kept = mapped_array(folder / "reals.npy", shape)
         for place, source in enumerate(np.flatnonzero(found)):
             kept[place] = reals[source]
         kept.flush()

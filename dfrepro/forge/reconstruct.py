@@ -29,7 +29,7 @@ from tqdm.auto import tqdm
 
 from dfrepro.data.manifest import FaceStore
 from dfrepro.errors import WorkbookError
-from dfrepro.files import atomic_folder, read_json, write_json
+from dfrepro.files import atomic_folder, mapped_array, read_json, write_json
 
 KINDS = ("ae", "sr")
 PIXELS, ROWS, META = "pixels.npy", "rows.npy", "meta.json"
@@ -294,7 +294,7 @@ def _continued(work: Path, key: dict[str, Any], shape: tuple[int, ...]) -> tuple
         pass
     rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    return np.lib.format.open_memmap(work / PIXELS, mode="w+", dtype=np.uint8, shape=shape), 0
+    return mapped_array(work / PIXELS, shape), 0
 
 
 def _fingerprint(store: FaceStore) -> str:

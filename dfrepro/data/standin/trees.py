@@ -247,7 +247,12 @@ def _write_frames(folder: Path, frames: list[Array]) -> None:
     if not folder.exists():
         with atomic_folder(folder) as partial:
             for number, frame in enumerate(frames):
-                cv2.imwrite(str(partial / f"{number}.png"), frame[..., ::-1])
+                _write_png(partial / f"{number}.png", frame)
+
+
+def _write_png(path: Path, frame: Array) -> None:
+    """`cv2.imwrite` would not raise on a full disk, and leave what it had written."""
+    path.write_bytes(cv2.imencode(".png", frame[..., ::-1])[1].tobytes())
 
 
 def _diff(root: Path, spec: StandinSpec, seed: int, unit: Unit) -> Iterator[Film]:
@@ -263,7 +268,7 @@ def _diff(root: Path, spec: StandinSpec, seed: int, unit: Unit) -> Iterator[Film
             path = root / "DiFF" / "test" / folder / f"{person}.png"
             if not path.exists():
                 with atomic_file(path) as partial:
-                    cv2.imwrite(str(partial), uploaded(film.frames, DIFF.crf)[0][..., ::-1])
+                    _write_png(partial, uploaded(film.frames, DIFF.crf)[0])
             yield film
 
 
