@@ -303,7 +303,7 @@ def publish(p: Params) -> None:
     """Copy the outputs of the executed notebooks into notebooks/, cell by cell, leaving code and prose as they are."""
     import nbformat
 
-    for executed in sorted((p.artifacts / "notebooks").glob("*.ipynb")):
+    for executed in sorted((p.artifacts / "notebooks").glob("[!.]*.ipynb")):
         source = nbformat.read(NOTEBOOKS / executed.name, as_version=4)
         done = [
             c

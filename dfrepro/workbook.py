@@ -133,8 +133,8 @@ class Workbook:
         folder, scored = pipeline.run_folder(p, name, seed), pipeline.scores_folder(p, name, seed)
         if not _says(folder, {"spec": p.spec(name, seed)}):
             self._inputs_ready(name, seed)
+            shutil.rmtree(scored, ignore_errors=True)  # before: killed in between, new weights would keep old scores
             pipeline.train(p, name, seed)
-            shutil.rmtree(scored, ignore_errors=True)
         if not scored.exists():
             for dataset in p.run(name).tests:
                 self.store(dataset)

@@ -55,7 +55,7 @@ def _write_lists(out: Path, spec: StandinSpec, seed: int) -> None:
             pairs[unit.split].append(ffpp_names(seed, spec, unit.number))
     for split, names in pairs.items():
         write_json(out / FF / f"{split}.json", names)
-    truth = pd.concat([pd.read_parquet(p, columns=_KEYS) for p in sorted((out / ".truth").glob("*.parquet"))])
+    truth = pd.concat([pd.read_parquet(p, columns=_KEYS) for p in _parts(out)])
     videos = truth.drop_duplicates(["dataset", "manipulation", "video"])
     _list_celebdf(out, videos[videos.dataset == "cdfv2"])
     _list_dfdc(out, videos[videos.dataset == "dfdc"])
@@ -93,9 +93,13 @@ def _list_dfdcp(out: Path, videos: pd.DataFrame) -> None:
 
 
 def _gather_truth(out: Path) -> None:
-    parts = [pd.read_parquet(path) for path in sorted((out / ".truth").glob("*.parquet"))]
+    parts = [pd.read_parquet(path) for path in _parts(out)]
     with atomic_file(out / "truth.parquet") as partial:
         pd.concat(parts, ignore_index=True).to_parquet(partial, index=False)
+
+
+def _parts(out: Path) -> list[Path]:
+    return sorted((out / ".truth").glob("[!.]*.parquet"))  # not what a kill left half-written
 
 
 def _sweep(out: Path) -> None:

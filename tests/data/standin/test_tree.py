@@ -62,6 +62,9 @@ def test_a_killed_run_continues_to_the_same_bytes(tmp_path: Path, monkeypatch: p
             generate(killed, SMALL, seed=5, workers=1, progress=False)
     assert not (killed / "complete.json").exists()
     (killed / "FaceForensics++" / ".000-left-by-a-power-cut.mp4").write_bytes(b"half")
+    part = next((whole.parent / "killed" / ".truth").glob("[!.]*.parquet"))
+    for name, content in ((".half.parquet", part.read_bytes()[:100]), (".whole.parquet", part.read_bytes())):
+        part.with_name(name).write_bytes(content)
     done = {path: path.stat().st_mtime_ns for path in killed.rglob("videos/[0-9]*.mp4")}
     assert done
     generate(killed, SMALL, seed=5, workers=1, progress=False)
