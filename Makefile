@@ -23,6 +23,7 @@ $(VENV)/installed: requirements.lock pyproject.toml
 setup: $(VENV)/installed ## make the environment in .venv from requirements.lock (hashes checked)
 
 repro: setup ## run the pipeline at the scale that params.yaml names: data, trainings (one a core), notebooks
+	@$(BIN)/python -m dfrepro mend
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro standin faces controls reconstruct pairs
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m dfrepro sweep
 	@! grep -q '^grid: full' params.yaml || PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro grid/dvc.yaml

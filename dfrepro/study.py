@@ -19,6 +19,7 @@ from typing import Any
 
 from dfrepro.errors import WorkbookError
 from dfrepro.files import ROOT, write_json
+from dfrepro.mend import mend
 
 CLONE, RESULTS = ROOT / "build" / "study", ROOT / "results" / "study"
 WORDS = ("scale", "grid", "seeds")
@@ -31,6 +32,7 @@ def run(words: dict[str, Any], patterns: Sequence[str] = ("*",), *, jobs: int = 
     patterns: which runs; with other patterns than "*" the notebooks are left for later. jobs: processes, 0: one a core.
     """
     prepare(words)
+    mend(CLONE)
     _run(_dvc("checkout", "--quiet"))  # what has been run before is there without running; what has not is no error
     steps = [_dvc("repro", "--keep-going", *DATA)]
     steps += [[sys.executable, "-m", "dfrepro", "sweep", *patterns, "--jobs", str(jobs)]]
