@@ -1,9 +1,12 @@
 """The files that set the project up agree with each other and name nothing of one machine."""
 
+import hashlib
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
+import zipfile
 
 import pytest
 import yaml
@@ -34,6 +37,35 @@ def test_every_direct_dependency_is_locked_with_hashes():
     blocks = re.split(r"\n(?=\S)", (ROOT / "requirements.lock").read_text().strip())
     assert blocks
     assert all("--hash=sha256:" in block for block in blocks)
+
+
+def wheel(folder) -> str:
+    """A wheel of an empty package in `folder`; its SHA-256."""
+    path, info = folder / "nothing-1.0-py3-none-any.whl", "nothing-1.0.dist-info"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("nothing.py", "")
+        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: nothing\nVersion: 1.0\n")
+        archive.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr(f"{info}/RECORD", f"nothing.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+def test_setting_up_checks_the_locks_hashes(tmp_path, is_right):
+    """The options that `make setup` gives its installer refuse a package that is not the one that was locked."""
+    (line,) = re.findall(r"\$\(BIN\)/uv (pip sync .*requirements\.lock)", (ROOT / "Makefile").read_text())
+    digest = wheel(tmp_path)
+    lock = tmp_path / "requirements.lock"
+    lock.write_text(f"nothing==1.0 --hash=sha256:{digest if is_right else '0' * 64}\n")
+    options = [word for word in shlex.split(line) if word.startswith("--") and word not in ("--quiet", "--python")]
+    command = [sys.executable, "-m", "uv", "pip", "sync", *options, "--offline", "--no-index", "--no-cache", str(lock)]
+    command += ["--find-links", str(tmp_path), "--target", str(tmp_path / "target"), "--python", sys.executable]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode == 0) == is_right, done.stderr
+    assert (tmp_path / "target" / "nothing.py").exists() == is_right
+    assert is_right or "ash mismatch" in done.stderr
 
 
 def test_environment_yml_agrees_with_the_lock():

@@ -1,0 +1,149 @@
+"""Killed at any moment, started again: what ends is what would have been, to the bit, and nothing half is ever whole.
+
+SIGKILL hits a process and all it started, at moments drawn from a seed. The short form kills the commands that DVC's
+stages call; the long form kills `dvc repro`, thirty times in a row.
+"""
+
+import random
+import re
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from dfrepro import params, pipeline, workbook
+from dfrepro.files import ROOT
+
+SHORT_KILLS = 2  # of each command
+LONG_KILLS = 30
+# of every kind of stage at least one, down to two notebooks
+TARGETS = (
+    "00_data", "01_motivation", "evaluate-fiausa@fiausa-full-0", "evaluate-focus-eval@focus-eval-pixel-0",
+    "evaluate-fpg@fpg-full-0",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def killed(tiny, undisturbed, tmp_path_factory):
+    """A project whose every command was killed before it was left in peace; how often; what was wrong after a kill."""
+    project, rng = tiny.make(tmp_path_factory.mktemp("killed") / "project"), random.Random(0)
+    whole = tiny.digests(undisturbed.project)
+    hits, wrong = 0, []
+    for name, words in tiny.STAGES.items():
+        latest = undisturbed.seconds[name]
+        for _ in range(SHORT_KILLS):
+            process = tiny.start(project, *words, cores=rng.choice((1, None)))
+            try:
+                process.wait(rng.uniform(0.3, 1) * latest)
+                latest /= 2  # it was faster this time
+            except subprocess.TimeoutExpired:
+                tiny.kill(process)
+                hits += 1
+            left = tiny.digests(project)
+            wrong += [(path, *words) for path, digest in left.items() if whole.get(path) != digest]
+        done = tiny.call(project, *words, cores=1)  # the undisturbed project had all cores
+        assert done.returncode == 0, done.stderr[-3000:]
+    return project, hits, wrong
+
+
+def test_kills_hit_running_commands(killed, tiny):
+    assert killed[1] >= len(tiny.STAGES)
+
+
+def test_nothing_that_a_kill_leaves_under_its_final_name_is_half_written(killed):
+    assert killed[2] == []
+
+
+def test_killed_commands_end_in_the_same_bytes_with_another_number_of_workers(killed, tiny, undisturbed):
+    assert tiny.digests(killed[0]) == tiny.digests(undisturbed.project)
+    made = {path.split("/")[2] for path in tiny.digests(killed[0]) if path.startswith("artifacts")}
+    assert made == {"standin", "faces", "runs", "scores", "notebooks", "figures"}
+    assert "results/smoke/metrics/erm-df-0.json" in tiny.digests(killed[0])
+
+
+class Repro:
+    """`dvc repro` of the targets, after `python -m dfrepro mend` as in `make repro`, and the stages that it starts."""
+
+    def __init__(self, tiny, clone: Path, cores: int | None = None):
+        mended = tiny.call(clone, "mend")
+        assert mended.returncode == 0, mended.stderr
+        self.mended = mended.stdout.splitlines()
+        self.process = tiny.start(
+            clone, "dvc", "repro", *TARGETS, cores=cores, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        self.began, self.starts, self.lines = time.monotonic(), [], []
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self) -> None:
+        for line in self.process.stdout:
+            self.lines.append(line)
+            if found := re.match(r"Running stage '(.+)'", line):
+                self.starts.append((time.monotonic() - self.began, found[1]))
+
+    def wait(self) -> str:
+        """Let it end; return what it printed."""
+        self.process.wait()
+        self.reader.join()
+        return "".join(self.lines)
+
+    def wait_for(self, stages: set[str]) -> None:
+        """Wait until one of `stages` has been started, or the end."""
+        while self.process.poll() is None and not any(name in stages for _, name in self.starts):
+            time.sleep(0.05)
+
+
+def clone_of_the_last_commit(to: Path) -> Path:
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(to)], check=True)
+    file = to / "params.yaml"
+    file.write_text(re.sub(r"(?m)^scale: \w+", "scale: smoke", file.read_text()))
+    return to
+
+
+@pytest.mark.long
+@pytest.mark.timeout(7200)
+def test_dvc_repro_killed_thirty_times_in_a_row_ends_in_the_same_bytes(tiny, tmp_path, noted):
+    calm = Repro(tiny, clone_of_the_last_commit(tmp_path / "calm"))
+    printed = calm.wait()
+    assert calm.process.returncode == 0, printed[-3000:]
+    seconds = time.monotonic() - calm.began
+
+    clone, rng = clone_of_the_last_commit(tmp_path / "killed"), random.Random(0)
+    kills, mended, hit = 0, [], []
+    for moment in sorted(rng.uniform(calm.starts[0][0], seconds) for _ in range(LONG_KILLS)):
+        at = max(i for i, (began, _) in enumerate(calm.starts) if began <= moment)
+        repro = Repro(tiny, clone, cores=1)
+        mended += repro.mended
+        repro.wait_for({name for _, name in calm.starts[at:]})
+        try:
+            repro.process.wait(moment - calm.starts[at][0])
+        except subprocess.TimeoutExpired:
+            tiny.kill(repro.process)
+            kills += 1
+            hit.append(repro.starts[-1][1] if repro.starts else "")
+    last = Repro(tiny, clone, cores=1)
+    printed = last.wait()
+    assert last.process.returncode == 0, printed[-3000:]
+    mended += last.mended
+    noted(kills={"survived": kills, "of": LONG_KILLS, "in": hit, "mended": mended, "seconds of a calm run": seconds})
+    assert kills >= 0.9 * LONG_KILLS
+    assert tiny.digests(clone) == tiny.digests(tmp_path / "calm")
+    assert "Running stage" not in Repro(tiny, clone).wait()
+
+
+def test_a_run_that_is_killed_while_it_trains_anew_keeps_no_scores_of_before(tmp_path, monkeypatch):
+    monkeypatch.setattr(params.Params, "artifacts", tmp_path)
+    book = workbook.open("00_data", "smoke")
+    scored = pipeline.scores_folder(book.params, "erm-df", 0)
+    scored.mkdir(parents=True)
+
+    def killed(*_) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "train", killed)
+    monkeypatch.setattr(workbook.Workbook, "_inputs_ready", lambda *_: None)
+    with pytest.raises(KeyboardInterrupt):
+        book.run("erm-df")
+    assert not scored.exists()
