@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from dfrepro.data.dataset import select
 from dfrepro.data.manifest import FaceStore
@@ -48,11 +49,14 @@ def evaluate_run(
     """
     spec = checkpoint.load_meta(trained)["spec"]
     detector = load_detector(trained)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     found = {}
     for name, store in stores.items():
         rows = select(store.manifest, split="test", frames=frames)
         probes = _probes(spec, conditions) if name == spec["data"]["dataset"] else {CLEAN: None}
-        found[name] = predict_under(detector, store, rows, probes, size=window(spec, store.meta), batch=batch)
+        size = window(spec, store.meta)
+        found[name] = predict_under(detector, store, rows, probes, size=size, batch=batch, device=device)
+    detector.cpu()  # where what a paper measures of its own expects it
     measure = getattr(recipes(spec), "measure", None)
     measured = [] if measure is None else measure(detector, spec, stores, inputs)
     summaries = {_title(name, condition): metrics.summary(seen.frames) for name, condition, seen in _each(found)}
