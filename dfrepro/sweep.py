@@ -91,7 +91,7 @@ class Journal:
 
 
 def targets(tasks: Iterable[Task], root: Path = ROOT) -> list[str]:
-    """The stages that make these, as DVC names them: `dvc.yaml:train@erm-df-0`."""
+    """The stages that make these, as DVC names them: `dvc.yaml:train@erm-df-0`. A run without a stage has none."""
     stages = {}
     for file in ("dvc.yaml", "grid/dvc.yaml"):
         for name, stage in yaml.safe_load((root / file).read_text(encoding="utf-8"))["stages"].items():
@@ -99,7 +99,8 @@ def targets(tasks: Iterable[Task], root: Path = ROOT) -> list[str]:
             for key in {"run", "maps"} & set(stage.get("matrix", ())):
                 stages.update({(verb, value): f"{file}:{name}@{value}" for value in stage["matrix"][key]})
     verbs = {"run": ("train", "evaluate"), "maps": ("maps",)}
-    return [f"{stages[verb, name]}-{seed}" for kind, name, seed in tasks for verb in verbs[kind]]
+    wanted = [(verb, name, seed) for kind, name, seed in tasks for verb in verbs[kind]]
+    return [f"{stages[verb, name]}-{seed}" for verb, name, seed in wanted if (verb, name) in stages]
 
 
 def _code() -> str:
