@@ -459,7 +459,7 @@ def test_loss_is_binary_cross_entropy_of_one_logit(g):
     loss, _ = CrossEntropy()(model, {"image": faces(3, 32), "label": labels})
     z = model(faces(3, 32)).logits[:, 1]
     torch.testing.assert_close(loss, functional.binary_cross_entropy_with_logits(z, labels.float()))
-    torch.testing.assert_close(model(faces(3, 32)).scores, torch.sigmoid(z))
+    torch.testing.assert_close(model(faces(3, 32)).scores, torch.sigmoid(z.double()))
 
 
 def test_training_moves_every_part_of_pel():

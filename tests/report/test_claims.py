@@ -146,6 +146,8 @@ def _verdict_on_planted(claim, sign: int) -> str:
             return [0, 1, 2, 3, 4]
 
         def value(self, operand, seed):
+            if (str(operand), operand.scale) not in self.values:
+                return None  # how well it has learned its own set: not measured
             return self.values[str(operand), operand.scale] * operand.scale + 1e-6 * seed * (claim.kind != "exact")
 
         def draws(self, operand, seed):
