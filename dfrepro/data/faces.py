@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -99,12 +100,18 @@ def _checked(recipe: Recipe, workers: int) -> Recipe:
 
 
 def _distinct(videos: list[Video]) -> list[Video]:
-    ordered = sorted(videos, key=lambda video: video.key)
+    ordered = sorted(map(_storable, videos), key=lambda video: video.key)
     for one, other in pairwise(ordered):
         if one.key == other.key:
             where, remedy = "/".join(one.key), "Keep one of them; each compression goes to a store of its own"
             raise WorkbookError(f"two videos of one key: {one.path} and {other.path}", where=where, remedy=remedy)
     return ordered
+
+
+def _storable(video: Video) -> Video:
+    """File names need not be UTF-8 and the manifest's text must: what is not is spelt out, \\udcff for the byte ff."""
+    name, *people = (text.encode("utf-8", "backslashreplace").decode() for text in (video.video, *video.identities))
+    return replace(video, video=name, identities=tuple(people))
 
 
 def _run_all(tasks: list[Task], recipe: Recipe, workers: int, dask: str | None, progress: bool) -> None:

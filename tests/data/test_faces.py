@@ -174,6 +174,13 @@ def test_no_bad_video_stops_the_run_or_vanishes(tmp_path, bad_media):
     assert [e["key"] for e in store.report["videos"]] == sorted(e["key"] for e in store.report["videos"])
 
 
+def test_a_file_name_that_is_no_text_is_spelt_out_in_the_manifest(tmp_path, video, face_file):
+    name = os.fsdecode(b"a\xff")
+    store = extract([video(name, face_file, identities=(name,))], tmp_path / "store", **SETTINGS)
+    assert set(store.manifest["video"]) == {"a\\udcff"}
+    assert store.manifest["identities"][0].tolist() == ["a\\udcff"]
+
+
 def test_any_number_of_workers_and_a_dask_cluster_give_the_same_bytes(tmp_path, bad_media):  # two pools to start
     from distributed import LocalCluster
 
