@@ -1,5 +1,7 @@
 """Photometric operations against albumentations, Pillow-free definitions and each other."""
 
+from collections import Counter
+
 import cv2
 import numpy as np
 import pytest
@@ -86,3 +88,16 @@ def test_joint_transforms_have_their_probabilities_and_ranges():
     assert min(qualities) >= 40
     assert max(qualities) <= 100
     assert max(qualities) - min(qualities) > 50
+
+
+def test_transforms_are_drawn_as_often_as_the_recipe_says():
+    rng, n = np.random.default_rng(0), 4000
+    expected = {
+        draw_source_transform: {
+            "rgb_shift": 0.3, "hsv_shift": 1, "brightness_contrast": 1, "downscale": 0.5, "sharpen": 0.5,
+        },
+        draw_joint_transform: {"rgb_shift": 0.3, "hsv_shift": 0.3, "brightness_contrast": 0.3, "jpeg": 0.5},
+    }  # fmt: skip
+    for draw, shares in expected.items():
+        drawn = Counter(op.func.__name__ for _ in range(n) for op in draw(rng))
+        assert {name: times / n for name, times in drawn.items()} == pytest.approx(shares, abs=0.03)
