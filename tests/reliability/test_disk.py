@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -32,13 +33,15 @@ from dfrepro.mend import mend
 KILOBYTES = 4
 
 
-@pytest.fixture
+@contextmanager
 def full_disk():
-    """No file of this process can grow beyond a few kilobytes."""
+    """Here no file of this process can grow beyond a few kilobytes: the runner's log neither, so be brief."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (KILOBYTES * 1024, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 NOISE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
@@ -54,19 +57,19 @@ WRITERS = {
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_full_disk_is_named_whatever_library_writes_and_the_old_file_stays(tmp_path, full_disk, name):
+def test_a_full_disk_is_named_whatever_library_writes_and_the_old_file_stays(tmp_path, name):
     target = tmp_path / name
     target.write_text("old")
-    with pytest.raises(WorkbookError, match="Free some space") as error, atomic_file(target) as partial:
+    with full_disk(), pytest.raises(WorkbookError, match="Free some space") as error, atomic_file(target) as partial:
         WRITERS[name](partial)
     assert str(target) in str(error.value)
     assert target.read_text() == "old"
     assert os.listdir(tmp_path) == [name]
 
 
-def test_a_contact_sheet_on_a_full_disk_is_an_error(tmp_path, tiny, undisturbed, full_disk):
+def test_a_contact_sheet_on_a_full_disk_is_an_error(tmp_path, tiny, undisturbed):
     store = FaceStore.open(undisturbed.project / "artifacts" / "smoke" / "faces" / "ffpp-c23")
-    with pytest.raises(WorkbookError, match="Free some space"):
+    with full_disk(), pytest.raises(WorkbookError, match="Free some space"):
         contact_sheet(store, tmp_path / "sheet.png")
     assert os.listdir(tmp_path) == []
 
