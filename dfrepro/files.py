@@ -73,6 +73,19 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
+def remove_leftovers(path: Path) -> None:
+    """Remove half-built copies of `path` that killed processes left beside it; nobody else may be writing `path`."""
+    file, folder = (re.escape(name) + "-[a-z0-9_]{8}" for name in (path.stem, path.name))
+    name = re.compile(rf"\.({file}{re.escape(path.suffix)}|{folder})")
+    for leftover in path.parent.iterdir() if path.parent.is_dir() else ():
+        if not name.fullmatch(leftover.name):
+            continue
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
 def mapped_array(path: Path, shape: tuple[int, ...]) -> "np.memmap":
     """A new uint8 .npy at `path`, mapped for writing. Its room on the disk is taken first: where there is none that is
     an error here, while a map without room kills the process that writes to it.

@@ -1,6 +1,6 @@
 """What a kill or a failing disk leaves of DVC's own files, put right: `python -m dfrepro mend`.
 
-All that the workbook writes appears whole or not at all; DVC writes dvc.lock and .dvc/tmp/rwlock in place, so a kill at
+All that the workbook writes appears whole or not at all; DVC writes dvc.lock and its rwlock in place, so a kill at
 the wrong moment cuts them off, and DVC then refuses to start. A lock that is cut off is taken from git: what was done
 since is in DVC's run cache and is not run again. And DVC takes a file of its cache for what its name says without
 reading it: `cache=True` reads them all and removes those that are something else, so that they are made anew.
@@ -20,7 +20,7 @@ from dfrepro.errors import WorkbookError
 from dfrepro.files import ROOT, atomic_file
 
 LOCKS = ("dvc.lock", "grid/dvc.lock")
-RWLOCK = ".dvc/tmp/rwlock"
+RWLOCK = Path(".dvc", "tmp", "rwlock")
 
 
 def mend(root: Path = ROOT, *, cache: bool = False) -> list[str]:

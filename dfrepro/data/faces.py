@@ -5,8 +5,6 @@ shard in the resume folder; when all are there, the store is put together one vi
 that was killed goes on where it was, and neither that nor the number of workers changes a byte of the store.
 """
 
-import re
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -25,6 +23,7 @@ from dfrepro.data.layouts.base import Video
 from dfrepro.data.manifest import Face, FaceStore
 from dfrepro.data.shards import Problem, Recipe, Shard, remove_shards, shard_path
 from dfrepro.errors import WorkbookError
+from dfrepro.files import remove_leftovers
 
 __all__ = ["contact_sheet", "extract", "extract_layout"]
 
@@ -65,7 +64,7 @@ def extract(
     out.parent.mkdir(parents=True, exist_ok=True)
     tasks = [(video, shard_path(folder, video, recipe)) for video in videos]
     _run_all([task for task in tasks if not task[1].exists()], recipe, workers, dask, progress)
-    _remove_leftovers(out)
+    remove_leftovers(out)
     store = _assemble(tasks, out, recipe)
     remove_shards(folder)
     return store
@@ -226,10 +225,3 @@ def _note(report: dict[str, Any], video: Video, shard: Shard) -> None:
     for problem in shard.problems:
         entry = {"key": list(video.key), "status": shard.status, "reason": problem.reason, "remedy": problem.remedy}
         report["videos"].append({**entry, "frames": list(problem.frames)})
-
-
-def _remove_leftovers(out: Path) -> None:
-    """Half-built copies of `out` that killed runs left beside it: they are as large as the store itself."""
-    for path in out.parent.iterdir():
-        if re.fullmatch(rf"\.{re.escape(out.name)}-[a-z0-9_]{{8}}", path.name) and path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from dfrepro import __version__
 from dfrepro.errors import WorkbookError
-from dfrepro.files import atomic_file, read_json, write_json
+from dfrepro.files import atomic_file, read_json, remove_leftovers, write_json
 
 WEIGHTS, META = "model.safetensors", "meta.json"
 
@@ -80,7 +80,8 @@ class ResumeState:
 
         Starting over ends in the same weights, so nothing is worth an error here. What a kill left behind is removed.
         """
-        for leftover in path.parent.glob(f".{path.stem}-*"):
+        remove_leftovers(path)
+        for leftover in path.parent.glob(".tmp??????"):  # safetensors writes under a name of its own first
             leftover.unlink(missing_ok=True)
         try:
             with safe_open(path, "pt") as file:

@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 
 from dfrepro.data.dataset import Batch, FaceDataset, batches
 from dfrepro.errors import WorkbookError
-from dfrepro.files import atomic_folder
+from dfrepro.files import atomic_folder, remove_leftovers
 from dfrepro.train import checkpoint
 from dfrepro.train.checkpoint import ResumeState
 from dfrepro.train.steps import Loss, Step, StepRule
@@ -135,6 +135,7 @@ def fit(
     out = Path(out)
     state = Path(resume) if resume is not None else out.parent / f".{out.name}-resume"
     state.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(out)
     run = {"meta": dict(meta or {}), "config": asdict(config), "rule": asdict(recipe.rule), "draws": len(data)}
     with _Loop(detector, data, recipe, config, state / "state.safetensors", run, name) as loop:
         started = time.perf_counter()

@@ -145,7 +145,7 @@ def _tars(folder: Path, picture: bytes) -> Iterator[tuple[Path, str]]:
     """Members that would leave the folder, links, and an archive that ends early."""
     path = folder / "frames.tar"
     with tarfile.open(path, "w") as archive:
-        for name in ("1.png", "../../escaped.png", "/tmp/escaped.png"):
+        for name in ("1.png", "../../escaped.png", str(folder.parent / "escaped.png")):
             member = tarfile.TarInfo(name)
             member.size = len(picture)
             archive.addfile(member, io.BytesIO(picture))

@@ -1,6 +1,10 @@
 """Checkpoints are data: what is damaged, foreign or hostile is refused with a name."""
 
+import os
 import pickle
+import random
+import signal
+import time
 
 import pytest
 import torch
@@ -157,6 +161,26 @@ def test_a_state_is_taken_by_its_own_run_alone(tmp_path):
 def test_what_a_kill_left_half_written_is_swept_away(tmp_path):
     path = tmp_path / "state.safetensors"
     ResumeState({}, {}).save(path, {})
-    (tmp_path / ".state-abc.safetensors").write_bytes(b"half")
+    (tmp_path / ".state-ab12_cd8.safetensors").write_bytes(b"half")
     ResumeState.load(path, {})
     assert [file.name for file in tmp_path.iterdir()] == ["state.safetensors"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_what_safetensors_itself_left_half_written_is_swept_away(tmp_path):
+    path, left, rng = tmp_path / "state.safetensors", set(), random.Random(0)
+    state = ResumeState({"x": torch.ones(1000)}, {})
+    for _ in range(200):
+        child = os.fork()
+        if child == 0:
+            while True:
+                state.save(path, {})
+        time.sleep(rng.uniform(0.01, 0.1))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        left |= {file.name for file in tmp_path.iterdir()} - {path.name}
+        if len({name[:4] for name in left}) == 2:  # one of ours and one under the library's own name
+            break
+    assert left
+    ResumeState.load(path, {})
+    assert {file.name for file in tmp_path.iterdir()} <= {path.name}

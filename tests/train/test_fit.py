@@ -127,6 +127,15 @@ def test_data_workers_do_not_change_the_weights(store, undisturbed, tmp_path):
     assert weights(tmp_path / "workers") == weights(undisturbed)
 
 
+def test_what_a_kill_left_of_a_checkpoint_is_removed(store, undisturbed, tmp_path):
+    (tmp_path / ".run-ab12_cd8").mkdir()
+    (tmp_path / ".run-ab12_cd8" / "model.safetensors").write_bytes(b"half")
+    (tmp_path / ".run-2-ab12_cd8").mkdir()  # another run's
+    run(store, tmp_path / "run")
+    assert weights(tmp_path / "run") == weights(undisturbed)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".run-2-ab12_cd8", "run"]
+
+
 def test_the_seed_changes_the_weights(store, undisturbed, tmp_path):
     run(store, tmp_path / "other", settings=config(seed=4))
     assert weights(tmp_path / "other") != weights(undisturbed)
