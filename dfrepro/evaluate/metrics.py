@@ -60,12 +60,12 @@ def weighted_auc(truth: np.ndarray, values: np.ndarray, weights: np.ndarray) -> 
     NaN where a row leaves a class without weight. Unlike `auc` it takes equal scores as ties.
     """
     order = np.argsort(values, kind="stable")
+    truth, weights = truth[order].astype(bool), weights[:, order].astype(float)
     starts = np.flatnonzero(np.r_[True, np.diff(values[order]) > 0])  # of each run of equal scores
-    fakes = np.add.reduceat((weights * truth)[:, order], starts, axis=1)  # (R, runs)
-    reals = np.add.reduceat((weights * ~truth)[:, order], starts, axis=1)
+    fakes, reals = (np.add.reduceat(weights * side, starts, axis=1) for side in (truth, ~truth))  # (R, runs) each
     below = np.cumsum(reals, axis=1) - reals / 2
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (fakes * below).sum(1) / (fakes.sum(1) * reals.sum(1))
+    pairs = fakes.sum(axis=1) * reals.sum(axis=1)
+    return np.divide((fakes * below).sum(axis=1), pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
 
 
 def roc(truth: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

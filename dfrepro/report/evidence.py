@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from dfrepro.errors import WorkbookError
+from dfrepro.evaluate.metrics import weighted_auc
 from dfrepro.report.schema import Operand
 
 RESULTS = ("run", "seed", "dataset", "metric", "value")
@@ -24,18 +25,6 @@ SCORES = ("run", "seed", "dataset", "manipulation", "video", "label", "score")
 MOST_PAIRS = 2_000_000  # of items: 16 MB
 CHUNK = 256  # bootstrap draws at a time: bounds the memory of large test sets
 Weighted = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-
-
-def weighted_auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """AUC for each row of `weights` (B, n), ties counting half; NaN where a class has no weight."""
-    order = np.argsort(scores, kind="stable")
-    labels, weights = labels[order].astype(bool), weights[:, order].astype(float)
-    starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) != 0])  # first of each group of equal scores
-    positive = np.add.reduceat(np.where(labels, weights, 0), starts, axis=1)  # (B, groups)
-    negative = np.add.reduceat(np.where(labels, 0, weights), starts, axis=1)
-    below = np.cumsum(negative, axis=1) - negative / 2
-    pairs = positive.sum(axis=1) * negative.sum(axis=1)
-    return np.divide((positive * below).sum(axis=1), pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
 
 
 def auc_of_draws(labels: np.ndarray, scores: np.ndarray, video: np.ndarray, draws: np.ndarray) -> np.ndarray:

@@ -203,8 +203,8 @@ class _Loop:
         """Run the steps that are left; return how many images that took."""
         config, progress, images = self.config, self.progress, 0
         saved = time.monotonic()
-        shown = self.fabric.is_global_zero
-        with tqdm(total=self.steps, initial=progress.step, desc=self.name, unit="step", disable=not shown) as bar:
+        silent = {} if self.fabric.is_global_zero else {"disable": True}  # else TQDM_DISABLE decides
+        with tqdm(total=self.steps, initial=progress.step, desc=self.name, unit="step", **silent) as bar:
             for micro in self._batches():
                 images += self._take(micro)
                 progress.step += 1

@@ -4,12 +4,12 @@ import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
 from dfrepro.errors import WorkbookError
+from dfrepro.evaluate.metrics import weighted_auc
 from dfrepro.report import evidence as evidence_module
 from dfrepro.report.evidence import (
     Evidence,
     auc_of_draws,
     weighted_accuracy,
-    weighted_auc,
     weighted_eer,
     weighted_log_loss,
 )
