@@ -53,12 +53,7 @@ KINDS = {
 HOSTILE = "<img src=x onerror=alert(1)>\n\x1b[31m'\"&[red]{{7*7}}.png"
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -29,21 +29,13 @@ from dfrepro.methods.focus import (
 from dfrepro.methods.focus_encoder import build_plain, class_attention, encode
 from dfrepro.methods.focus_inputs import SRM, HighFrequencies, Sobel, srm_kernels
 from dfrepro.train.models import Backbone
+from tests.synthetic import noise
 
 TINY = Backbone("vit_conv_stem", 32, {"patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2})
 ENCODERS = [TINY, Backbone("test_vit", 32, {"patch_size": 8})]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def faces(n: int = 4, size: int = 32, seed: int = 0) -> Tensor:
-    return torch.randint(0, 256, (n, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -54,7 +46,7 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 
 
 def test_sobel_is_scipys_gradient_magnitude_over_its_maximum():
-    x = faces(2) / 255
+    x = noise(2) / 255
     ours = Sobel()(x).numpy()
     for image, edges in zip(x.numpy(), ours):
         magnitude = np.stack([np.hypot(*(ndimage.sobel(c, axis, mode="nearest") for axis in (0, 1))) for c in image])
@@ -62,7 +54,7 @@ def test_sobel_is_scipys_gradient_magnitude_over_its_maximum():
 
 
 def test_grey_sobel_is_that_of_the_mean_colour_three_times():
-    x = faces(1) / 255
+    x = noise(1) / 255
     edges = Sobel(grey=True)(x)
     torch.testing.assert_close(edges, Sobel()(x.mean(1, keepdim=True).expand(-1, 3, -1, -1)))
 
@@ -79,14 +71,14 @@ def test_a_filter_of_a_flat_face_is_flat_and_its_slope_finite(kind):
 
 @pytest.mark.parametrize("kind", [Sobel(), HighFrequencies(32), SRM()])
 def test_filters_stay_within_zero_and_one(kind):
-    y = kind(faces(3) / 255)
+    y = kind(noise(3) / 255)
     assert y.shape == (3, 3, 32, 32)
     assert y.min() >= 0
     assert y.max() <= 1
 
 
 def test_high_frequencies_are_scipys_dct_without_its_low_corner():
-    x = faces(1) / 255
+    x = noise(1) / 255
     u, v = np.indices((32, 32))
     spectrum = fft.dctn(x.numpy(), axes=(2, 3), norm="ortho")
     residual = fft.idctn(np.where(u + v > 16, spectrum, 0), axes=(2, 3), norm="ortho")
@@ -94,7 +86,7 @@ def test_high_frequencies_are_scipys_dct_without_its_low_corner():
 
 
 def test_srm_residuals_are_scipys_correlations_cut_at_two_steps():
-    x = faces(1) / 255
+    x = noise(1) / 255
     grey = 255 * x[0].mean(0).numpy()
     ours = SRM()(x)[0]
     for kernel, residual in zip(srm_kernels().numpy(), ours):
@@ -232,7 +224,7 @@ def focus() -> Focus:
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_variant_trains_all_its_weights_and_makes_maps(name):
     model = build(name, TINY, 0)
-    x, y = faces(), torch.tensor([0, 1, 0, 1])
+    x, y = noise(), torch.tensor([0, 1, 0, 1])
     loss_of(model.config)(model, {"image": x, "label": y})[0].backward()
     idle = [key for key, weight in model.named_parameters() if weight.requires_grad and weight.grad is None]
     assert idle == []
@@ -245,9 +237,9 @@ def test_every_variant_trains_all_its_weights_and_makes_maps(name):
 @pytest.mark.parametrize("spec", ENCODERS, ids=lambda spec: spec.name)
 def test_the_encoder_is_the_timm_network_itself(spec):
     model = build_plain(spec, 0).eval()
-    x = model.preprocess(faces())
+    x = model.preprocess(noise())
     torch.testing.assert_close(encode(model.backbone, x)[1], model.backbone.forward_features(x))
-    torch.testing.assert_close(model(faces()).logits, model.backbone(x))
+    torch.testing.assert_close(model(noise()).logits, model.backbone(x))
 
 
 @pytest.mark.parametrize("spec", ENCODERS, ids=lambda spec: spec.name)
@@ -257,10 +249,10 @@ def test_class_attention_is_what_the_last_block_computes(spec):
     attention.fused_attn = False
     seen = []
     attention.attn_drop.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
-    model(faces())
+    model(noise())
     expected = seen[0][:, :, 0, 1:].mean(1).view(4, 4, 4)  # (B, heads, 1 + N, 1 + N): the class token's row
-    torch.testing.assert_close(model.attention(faces()), expected)
-    entering = encode(model.backbone, model.preprocess(faces()))[0]
+    torch.testing.assert_close(model.attention(noise()), expected)
+    entering = encode(model.backbone, model.preprocess(noise()))[0]
     torch.testing.assert_close(class_attention(model.backbone, entering), expected)
 
 
@@ -288,7 +280,7 @@ def test_encoders_are_not_shared_and_the_seed_alone_decides_them(focus):
 
 
 def test_fused_map_takes_each_place_from_the_stream_that_won_it(focus):
-    x = faces(8)
+    x = noise(8)
     maps, output = focus.car_maps(x), focus.eval()(x, detail=True)
     b = output.selection.view(8, 4, 4).bool()
     assert torch.equal(maps.fused, torch.where(b, maps.streams[:, 1], maps.streams[:, 0]))
@@ -299,7 +291,7 @@ def test_fused_map_takes_each_place_from_the_stream_that_won_it(focus):
 
 def test_without_cl_the_fused_map_is_the_larger_of_both():
     model = build("no-cl", TINY, 0)
-    maps = model.car_maps(faces())
+    maps = model.car_maps(noise())
     assert torch.equal(maps.fused, torch.maximum(*maps.streams.unbind(1)))
 
 
@@ -312,38 +304,38 @@ def test_on_a_certain_fake_eq_9_and_eq_4_agree(focus):
 
 def test_maps_are_detached_and_leave_the_mode_alone(focus):
     focus.train()
-    output = focus(faces(), detail=True)
+    output = focus(noise(), detail=True)
     assert not output.evidence.requires_grad
     assert not output.selection.requires_grad
-    assert not focus.car_maps(faces()).fused.requires_grad
+    assert not focus.car_maps(noise()).fused.requires_grad
     assert focus.training
 
 
 def test_inference_is_without_noise_even_when_the_generator_moves(focus):
     focus.eval()
     torch.manual_seed(0)
-    first = focus(faces()).logits
+    first = focus(noise()).logits
     torch.manual_seed(1)
-    assert torch.equal(first, focus(faces()).logits)
-    assert torch.equal(focus.car_maps(faces()).fused, focus.train().car_maps(faces()).fused)
+    assert torch.equal(first, focus(noise()).logits)
+    assert torch.equal(focus.car_maps(noise()).fused, focus.train().car_maps(noise()).fused)
 
 
 def test_images_may_be_bytes_floats_or_of_another_size(focus):
     focus.eval()
-    x = faces(2)
+    x = noise(2)
     torch.testing.assert_close(focus(x).logits, focus(x.float()).logits)
-    assert focus(faces(2, size=48)).logits.shape == (2, 2)
+    assert focus(noise(2, size=48)).logits.shape == (2, 2)
 
 
 def test_grad_cam_of_a_plain_vit_is_not_empty():
-    cams = grad_cam(build_plain(TINY, 0), faces())
+    cams = grad_cam(build_plain(TINY, 0), noise())
     assert cams.shape == (4, 32, 32)
     assert cams.flatten(1).amax(1).gt(0).all()
 
 
 def test_the_loss_is_eq_8(focus):
     focus.eval()
-    x, y = faces(), torch.tensor([0, 1, 1, 0])
+    x, y = noise(), torch.tensor([0, 1, 1, 0])
     with torch.no_grad():
         loss, parts = FocusLoss()(focus, {"image": x, "label": y})
         output = focus(x, detail=True)

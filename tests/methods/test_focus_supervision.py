@@ -24,21 +24,13 @@ from dfrepro.methods.focus_supervision import (
     ssim_dissimilarity,
 )
 from dfrepro.train.models import Backbone, build_detector
+from tests.synthetic import noise
 
 TINY = Backbone("vit_conv_stem", 32, {"patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2})
 EFFICIENTNET = Backbone("test_efficientnet", 64)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def faces(n: int = 4, size: int = 32, seed: int = 0) -> Tensor:
-    return torch.randint(0, 256, (n, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -106,8 +98,8 @@ def test_pixel_difference_is_in_shares_of_white_and_its_threshold_strict():
 def test_ssim_dissimilarity_is_scikit_images():
     from skimage.metrics import structural_similarity
 
-    real = faces(2, 40)
-    fake = (real.float() * 0.8 + faces(2, 40, seed=1).float() * 0.2).to(torch.uint8)
+    real = noise(2, 40)
+    fake = (real.float() * 0.8 + noise(2, 40, seed=1).float() * 0.2).to(torch.uint8)
     ours = ssim_dissimilarity(fake, real)
     for i in range(2):
         x, y = (image[i].permute(1, 2, 0).numpy().astype(np.float64) / 255 for image in (fake, real))
@@ -125,10 +117,10 @@ def test_score_cam_is_the_librarys_up_to_scale():
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
     detector = build_detector(Backbone("test_resnet", 64), 0).eval()
-    x = detector.preprocess(faces(2, 64))
+    x = detector.preprocess(noise(2, 64))
     with ScoreCAM(detector.backbone, [detector.backbone.layer4]) as library:
         theirs = library(x, [ClassifierOutputTarget(1)] * 2)
-    ours = score_cam(detector, faces(2, 64), batch=7).numpy()
+    ours = score_cam(detector, noise(2, 64), batch=7).numpy()
     low, high = ours.min((1, 2), keepdims=True), ours.max((1, 2), keepdims=True)
     for mine, other in zip((ours - low) / (high - low), theirs):
         assert np.corrcoef(mine.ravel(), other.ravel())[0, 1] > 0.999
@@ -139,9 +131,9 @@ def test_score_cam_is_the_librarys_up_to_scale():
 def test_every_kind_of_map_becomes_targets(kind):
     network = build("focus", TINY, 0) if kind == "focus" else build_plain(TINY, 0)
     labels = torch.tensor([0, 1, 0, 1])
-    reals = (faces().float() * 0.5).to(torch.uint8)
+    reals = (noise().float() * 0.5).to(torch.uint8)
     network.train()
-    maps = raw_maps(kind, faces(), network=network, reals=reals, labels=labels)
+    maps = raw_maps(kind, noise(), network=network, reals=reals, labels=labels)
     targets = as_targets(maps, labels, 16)
     assert network.training
     assert not maps.requires_grad
@@ -152,13 +144,13 @@ def test_every_kind_of_map_becomes_targets(kind):
 
 def test_a_map_that_cannot_be_made_says_what_is_missing():
     with pytest.raises(WorkbookError, match="the real face"):
-        raw_maps("ssim", faces())
+        raw_maps("ssim", noise())
     with pytest.raises(WorkbookError, match="a FoCus"):
-        raw_maps("focus", faces(), network=build_plain(TINY, 0))
+        raw_maps("focus", noise(), network=build_plain(TINY, 0))
     with pytest.raises(WorkbookError, match="scorecam"):
-        raw_maps("score-cam", faces())
+        raw_maps("score-cam", noise())
     with pytest.raises(WorkbookError, match="reals"):
-        raw_maps("pixel", faces(4), reals=faces(2))
+        raw_maps("pixel", noise(4), reals=noise(2))
 
 
 # --- the evaluation model -------------------------------------------------------------------------------------------
@@ -168,18 +160,18 @@ def test_a_map_that_cannot_be_made_says_what_is_missing():
 def test_the_map_branch_is_at_stride_4_and_leaves_the_detector_as_it_is(name):
     spec = Backbone(name, 64)
     model, plain = build_evaluation(spec, 0).eval(), build_detector(spec, 0).eval()
-    output = model(faces(2, 64), with_map=True)
+    output = model(noise(2, 64), with_map=True)
     assert output.map_logits.shape == (2, 16, 16)
-    torch.testing.assert_close(output.logits, model(faces(2, 64)).logits)
-    torch.testing.assert_close(output.logits, plain(faces(2, 64)).logits)  # the same initial weights
+    torch.testing.assert_close(output.logits, model(noise(2, 64)).logits)
+    torch.testing.assert_close(output.logits, plain(noise(2, 64)).logits)  # the same initial weights
 
 
 def test_the_loss_is_cross_entropy_plus_a_tenth_of_the_maps():
     model = build_evaluation(EFFICIENTNET, 0).eval()
     y, masks = torch.tensor([0, 1]), torch.full((2, 64, 64), 255, dtype=torch.uint8)
     with torch.no_grad():
-        loss, parts = MapSupervision()(model, {"image": faces(2, 64), "label": y, "mask": masks})
-        output = model(faces(2, 64), with_map=True)
+        loss, parts = MapSupervision()(model, {"image": noise(2, 64), "label": y, "mask": masks})
+        output = model(noise(2, 64), with_map=True)
     forged = output.map_logits.sigmoid()
     bce = -(torch.log(1 - forged[0]).mean() + torch.log(forged[1]).mean()) / 2  # the real's mask is taken for zero
     ce = -output.logits.log_softmax(1)[torch.arange(2), y].mean()
@@ -189,7 +181,7 @@ def test_the_loss_is_cross_entropy_plus_a_tenth_of_the_maps():
 
 def test_all_weights_of_the_evaluation_model_are_trained():
     model = build_evaluation(EFFICIENTNET, 0)
-    batch = {"image": faces(4, 64), "label": torch.arange(4) % 2, "mask": torch.rand(4, 64, 64)}
+    batch = {"image": noise(4, 64), "label": torch.arange(4) % 2, "mask": torch.rand(4, 64, 64)}
     MapSupervision()(model, batch)[0].backward()
     assert [name for name, weight in model.named_parameters() if weight.grad is None] == []
 
@@ -281,9 +273,9 @@ def test_works_take_turns_and_speed_is_images_by_the_median():
 def test_speed_of_training_and_inference_can_be_measured():
     focus = build("focus", TINY, 0)
     before = focus.cl.head.weight.detach().clone()
-    batch = {"image": faces(), "label": torch.arange(4) % 2}
+    batch = {"image": noise(), "label": torch.arange(4) % 2}
     speeds = images_per_second({"step": training(focus, FocusLoss(), batch)}, 4, repeats=1)
     assert not torch.equal(focus.cl.head.weight, before)
-    speeds |= images_per_second({"pass": inference(focus, faces())}, 4, repeats=1)
+    speeds |= images_per_second({"pass": inference(focus, noise())}, 4, repeats=1)
     assert not focus.training
     assert all(speed > 0 for speed in speeds.values())

@@ -10,28 +10,20 @@ from dfrepro.errors import WorkbookError
 from dfrepro.methods.fpg import FPG, QualityBranch, build, similarity
 from dfrepro.methods.fpg_quality import DegradationQuality, LaplacianQuality, ManifestQuality, sharpness
 from dfrepro.train.models import Backbone, Detector, Output
+from tests.synthetic import noise
 
 CONVNEXT = Backbone("convnext_atto", 32, {"depths": (1, 1, 1, 1), "dims": (8, 12, 16, 24)})
 SWIN = Backbone("swin_tiny_patch4_window7_224", 32, {"img_size": 32, "depths": (1, 1, 1, 1), "embed_dim": 12})
 SMALL = FPG(quality_width=16, attention_width=8)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def faces(n: int, size: int = 32, seed: int = 0) -> torch.Tensor:
-    return torch.randint(0, 256, (n, 3, size, size), generator=torch.Generator().manual_seed(seed)).float()
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def pairs(n: int, size: int = 32) -> dict[str, torch.Tensor]:
     mask = torch.zeros(2 * n, size, size)
     mask[1::2, 4:20, 6:25] = 0.5
-    return {"image": faces(2 * n, size), "label": torch.arange(2 * n) % 2, "mask": mask}
+    return {"image": noise(2 * n, size).float(), "label": torch.arange(2 * n) % 2, "mask": mask}
 
 
 # --- the detector -------------------------------------------------------------------------------------------------
@@ -41,7 +33,7 @@ def pairs(n: int, size: int = 32) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("spec", [CONVNEXT, SWIN, Backbone("test_efficientnet", 32), Backbone("test_resnet", 32)])
 def test_any_staged_network_gives_logits_and_a_quality(spec, attention):
     detector = build(FPG(attention=attention, quality_width=16, attention_width=8), spec, seed=0)
-    output, quality = detector(faces(3), with_quality=True)
+    output, quality = detector(noise(3).float(), with_quality=True)
     assert output.logits.shape == (3, 2)
     assert quality.shape == (3,)
     assert output.features.shape == (3, detector.backbone.get_classifier().in_features)
@@ -83,8 +75,8 @@ def test_the_quality_branch_equals_convolutions_written_as_loops():
 
 def test_attention_fed_by_quality_weighs_the_pooled_features():
     detector = build(SMALL, CONVNEXT, seed=0).eval()
-    output = detector(faces(3))
-    plain = Detector.read(detector, detector.preprocess(faces(3)))
+    output = detector(noise(3).float())
+    plain = Detector.read(detector, detector.preprocess(noise(3).float()))
     u = detector.branch(output.maps)[0]
     down, _, up, _ = detector.attention
     weights = torch.sigmoid(up(down(u).clamp_min(0)))
@@ -94,16 +86,16 @@ def test_attention_fed_by_quality_weighs_the_pooled_features():
 
 def test_squeeze_attention_weighs_the_map_by_its_own_channels():
     detector = build(FPG(attention="squeeze", quality_width=16), Backbone("test_resnet", 32), seed=0).eval()
-    output = detector(faces(3))
-    plain = Detector.read(detector, detector.preprocess(faces(3)))
+    output = detector(noise(3).float())
+    plain = Detector.read(detector, detector.preprocess(noise(3).float()))
     weights = detector.attention(plain.maps.mean((2, 3)))
     torch.testing.assert_close(output.features, plain.features * weights)  # this network pools and does no more
 
 
 def test_without_being_asked_for_its_quality_it_is_a_detector_like_any_other():
     detector = build(SMALL, CONVNEXT, seed=0).eval()
-    asked, _ = detector(faces(3), with_quality=True)
-    for read in (detector(faces(3)), detector.read(detector.preprocess(faces(3)))):
+    asked, _ = detector(noise(3).float(), with_quality=True)
+    for read in (detector(noise(3).float()), detector.read(detector.preprocess(noise(3).float()))):
         assert isinstance(read, Output)
         assert all(torch.equal(one, other) for one, other in zip(read, asked))
 
@@ -119,7 +111,7 @@ def test_initial_weights_depend_on_the_seed_alone():
 
 def test_a_network_without_a_map_and_an_unknown_attention_are_refused():
     with pytest.raises(WorkbookError, match="in stages"):
-        build(SMALL, Backbone("test_vit", 64, {"img_size": 64}), seed=0)(faces(2, 64))
+        build(SMALL, Backbone("test_vit", 64, {"img_size": 64}), seed=0)(noise(2, 64).float())
     with pytest.raises(WorkbookError, match="quality or squeeze"):
         build(FPG(attention="none"), CONVNEXT, seed=0)
 
@@ -199,7 +191,7 @@ def test_the_gradient_of_the_loss_equals_finite_differences():
 
 
 def test_sharpness_is_the_variance_of_opencvs_laplacian():
-    images = faces(3)
+    images = noise(3).float()
     for image, value in zip(images, sharpness(images)):
         luma = image.permute(1, 2, 0).numpy() @ np.array([0.299, 0.587, 0.114])
         edges = cv2.Laplacian(luma, cv2.CV_64F)[1:-1, 1:-1]

@@ -37,12 +37,7 @@ CONVNEXT = Backbone("convnext_atto", 32, {"depths": (1, 1, 1, 1), "dims": (8, 12
 SIZE = 32
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def draw(seed: int = 0) -> torch.Generator:

@@ -27,26 +27,18 @@ from dfrepro.methods.pel_frequency import FrequencyInput, Statistics, measure
 from dfrepro.methods.pel_median import median, network
 from dfrepro.train.losses import CrossEntropy
 from dfrepro.train.models import Backbone
+from tests.synthetic import noise
 
 TINY = Backbone("test_efficientnet", 32)  # five stages: the schedule's first, inner and last ones are all there
 UNIT = Statistics(torch.zeros(192), torch.ones(192))
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
 def g() -> torch.Generator:
     return torch.Generator().manual_seed(0)
-
-
-def faces(n: int, size: int, seed: int = 0) -> torch.Tensor:
-    return torch.randint(0, 256, (n, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
 
 
 def tiny(variant: Variant | str, spec: Backbone = TINY, seed: int = 0):
@@ -71,7 +63,7 @@ def jpeg_ycbcr(rgb: np.ndarray) -> np.ndarray:
 
 
 def test_every_window_is_the_dct_that_scipy_computes():
-    images = faces(2, 24)
+    images = noise(2, 24)
     ours = FrequencyInput().coefficients(images).numpy()
     for n, i, j, c in product(range(2), (0, 5, 11), (0, 4, 11), range(3)):
         padded = np.pad(jpeg_ycbcr(images[n].numpy())[c], 3, mode="reflect")
@@ -81,7 +73,7 @@ def test_every_window_is_the_dct_that_scipy_computes():
 
 
 def test_a_window_keeps_its_energy():
-    images = faces(1, 16)
+    images = noise(1, 16)
     ours = FrequencyInput(size="unpadded").coefficients(images)[0, :, 2, 3].view(3, 64)
     windows = jpeg_ycbcr(images[0].numpy())[:, 4:12, 6:14]
     np.testing.assert_allclose(ours.square().sum(1), (windows**2).sum((1, 2)), rtol=1e-5)
@@ -100,12 +92,12 @@ def test_frequencies_are_192_channels_at_half_resolution(size):
 def test_other_readings_of_the_input_size_give_theirs(size, side):
     entry = FrequencyInput(size=size)
     entry.standardise(UNIT)
-    assert entry(faces(1, 32)).shape[1:] == entry.shape(32) == (64, side, side)
+    assert entry(noise(1, 32)).shape[1:] == entry.shape(32) == (64, side, side)
 
 
 @pytest.mark.parametrize("bank", ["fine", "coarse"])
 def test_one_convolution_is_transform_standardisation_and_mixture(bank):
-    images = faces(4, 32)
+    images = noise(4, 32)
     statistics = measure([images], bank)
     entry = FrequencyInput(bank)
     entry.standardise(statistics)
@@ -116,14 +108,14 @@ def test_one_convolution_is_transform_standardisation_and_mixture(bank):
 
 
 def test_statistics_do_not_depend_on_how_images_come_in_batches():
-    images = faces(6, 16)
+    images = noise(6, 16)
     one, several = measure([images]), measure(images.split(2))
     torch.testing.assert_close(one.mean, several.mean)
     torch.testing.assert_close(one.deviation, several.deviation)
 
 
 def test_grey_faces_leave_no_channel_to_divide_by_zero():
-    grey = faces(2, 16)[:, :1].expand(-1, 3, -1, -1)
+    grey = noise(2, 16)[:, :1].expand(-1, 3, -1, -1)
     entry = FrequencyInput()
     entry.standardise(measure([grey]))
     assert entry(grey).isfinite().all()
@@ -131,15 +123,15 @@ def test_grey_faces_leave_no_channel_to_divide_by_zero():
 
 def test_the_gradient_reaches_image_and_mixture():
     entry = FrequencyInput().double()
-    entry.standardise(Statistics(*(t.double() for t in measure([faces(2, 16)]))))
-    image = faces(1, 8)[:, :, :8].double().requires_grad_()
+    entry.standardise(Statistics(*(t.double() for t in measure([noise(2, 16)]))))
+    image = noise(1, 8)[:, :, :8].double().requires_grad_()
     assert torch.autograd.gradcheck(lambda x: entry(x)[:, :4], (image,))
     entry(image).square().sum().backward()
     assert entry.mix.weight.grad.abs().min() > 0
 
 
 def test_bands_of_the_coarse_control_sum_to_the_image():
-    images = faces(1, 16)
+    images = noise(1, 16)
     bands = FrequencyInput("coarse").coefficients(images)[0].view(3, 4, 4, 4, 8, 8)  # colour, repeat, band, pixel, ...
     sums = bands[:, 0].sum(1).view(3, 2, 2, 8, 8).permute(0, 3, 1, 4, 2).reshape(3, 16, 16)
     np.testing.assert_allclose(sums, jpeg_ycbcr(images[0].numpy()), atol=1e-5)
@@ -157,14 +149,14 @@ def test_the_coarse_control_has_the_capacity_of_the_fine_input():
 def test_an_input_without_statistics_says_so_and_a_checkpoint_brings_them():
     trained, fresh = tiny("freq"), build(VARIANTS["freq"], TINY, seed=1)
     with pytest.raises(WorkbookError, match="statistics"):
-        fresh(faces(1, 32))
+        fresh(noise(1, 32))
     fresh.load_state_dict(trained.state_dict())
-    assert torch.equal(fresh.eval()(faces(1, 32)).logits, trained.eval()(faces(1, 32)).logits)
+    assert torch.equal(fresh.eval()(noise(1, 32)).logits, trained.eval()(noise(1, 32)).logits)
 
 
 def test_an_odd_image_is_refused():
     with pytest.raises(WorkbookError, match="even"):
-        FrequencyInput().coefficients(faces(1, 15))
+        FrequencyInput().coefficients(noise(1, 15))
 
 
 # --- denoisers ----------------------------------------------------------------------------------------------------
@@ -324,7 +316,7 @@ def test_printed_start_is_eq_4_without_a_gain_and_moves_the_features(g):
 @pytest.mark.parametrize("mode", ["eval", "train"])
 @pytest.mark.parametrize("name", ["full", "median357", "mean3", "nlm3"])
 def test_a_new_pel_is_its_two_plain_streams_to_the_last_bit(name, mode):
-    images = faces(3, 32)
+    images = noise(3, 32)
     outputs = []
     for variant in (name, "two-stream"):
         model = tiny(variant).train(mode == "train")
@@ -336,7 +328,7 @@ def test_a_new_pel_is_its_two_plain_streams_to_the_last_bit(name, mode):
 
 def test_streams_are_what_timm_computes(g):
     model = tiny("two-stream").eval()
-    images, rgb, freq = faces(2, 32), model.streams["rgb"], model.streams["freq"]
+    images, rgb, freq = noise(2, 32), model.streams["rgb"], model.streams["freq"]
     tops = model.tops(images)
     whole = [s.network.forward_features(s.entry(images.float())) for s in (rgb, freq)]
     assert all(torch.equal(a, b) for a, b in zip(tops, whole))
@@ -393,7 +385,7 @@ def test_a_single_stream_has_one_stream(name):
     model = tiny(name).eval()
     assert list(model.streams) == [name.partition("-")[0]]
     assert not any(("freq" if name.startswith("rgb") else "rgb") in key for key in model.state_dict())
-    output = model(faces(2, 32))
+    output = model(noise(2, 32))
     assert output.features.shape[1] == model.streams[name.partition("-")[0]].network.num_features
 
 
@@ -429,7 +421,7 @@ def test_building_leaves_the_global_generator_alone():
 )
 def test_any_staged_cnn_can_be_the_backbone(spec):
     model = tiny("full", spec)
-    loss, _ = CrossEntropy()(model, {"image": faces(4, 48), "label": torch.tensor([0, 1, 0, 1])})
+    loss, _ = CrossEntropy()(model, {"image": noise(4, 48), "label": torch.tensor([0, 1, 0, 1])})
     loss.backward()
     affine = [m.weight for m in model.modules() if isinstance(m, NoiseEnhancement | MutualEnhancement)]
     assert affine
@@ -438,7 +430,7 @@ def test_any_staged_cnn_can_be_the_backbone(spec):
 
 @pytest.mark.parametrize("size", ["half", "double", "unpadded"])
 def test_streams_meet_at_one_size_however_the_frequency_input_is_sized(size):
-    output = tiny(Variant(size=size)).eval()(faces(2, 32))
+    output = tiny(Variant(size=size)).eval()(noise(2, 32))
     assert output.logits.isfinite().all()
 
 
@@ -456,10 +448,10 @@ def test_a_variant_that_cannot_be_is_refused():
 
 def test_loss_is_binary_cross_entropy_of_one_logit(g):
     model, labels = tiny("full").eval(), torch.tensor([0, 1, 1])
-    loss, _ = CrossEntropy()(model, {"image": faces(3, 32), "label": labels})
-    z = model(faces(3, 32)).logits[:, 1]
+    loss, _ = CrossEntropy()(model, {"image": noise(3, 32), "label": labels})
+    z = model(noise(3, 32)).logits[:, 1]
     torch.testing.assert_close(loss, functional.binary_cross_entropy_with_logits(z, labels.float()))
-    torch.testing.assert_close(model(faces(3, 32)).scores, torch.sigmoid(z.double()))
+    torch.testing.assert_close(model(noise(3, 32)).scores, torch.sigmoid(z.double()))
 
 
 def test_training_moves_every_part_of_pel():
@@ -468,7 +460,7 @@ def test_training_moves_every_part_of_pel():
     before = copy.deepcopy(model.state_dict())
     for _ in range(2):  # the MLP's gradient is zero while the gain is
         optimiser.zero_grad()
-        CrossEntropy()(model, {"image": faces(4, 32), "label": torch.tensor([0, 1, 0, 1])})[0].backward()
+        CrossEntropy()(model, {"image": noise(4, 32), "label": torch.tensor([0, 1, 0, 1])})[0].backward()
         optimiser.step()
     still = [k for k, _ in model.named_parameters() if torch.equal(before[k], model.state_dict()[k])]
     hidden_off = [k for k in still if "mlp.0" in k]  # a hidden unit of one may be off
@@ -485,7 +477,7 @@ def test_residuals_are_what_the_modules_add(g):
             for p in e.parameters():
                 p.normal_(generator=g)
     model.eval()
-    images = faces(2, 32)
+    images = noise(2, 32)
     found = residuals(model, images)
     streams = [model.streams[name] for name in ("rgb", "freq")]
     features = [s.stage(0, s.stem(images.float())) for s in streams]
@@ -501,9 +493,9 @@ def test_residuals_are_what_the_modules_add(g):
 
 def test_residuals_of_absent_modules_are_empty_and_nothing_stays_attached():
     model = tiny("two-stream")
-    assert residuals(model, faces(1, 32)) == ({}, {})
-    assert list(residuals(tiny("rgb-modules"), faces(1, 32)).mutual) == ["rgb"]
-    assert list(residuals(tiny("mutual"), faces(1, 32)).self_enhancement) == []
+    assert residuals(model, noise(1, 32)) == ({}, {})
+    assert list(residuals(tiny("rgb-modules"), noise(1, 32)).mutual) == ["rgb"]
+    assert list(residuals(tiny("mutual"), noise(1, 32)).self_enhancement) == []
     assert model.training
     assert not any(m._forward_hooks for m in model.modules())
 
@@ -518,7 +510,7 @@ def test_centred_energy_ignores_what_is_added_everywhere():
 
 
 def test_each_stream_has_a_grad_cam_of_its_own():
-    model, images = tiny("full"), faces(2, 32)
+    model, images = tiny("full"), noise(2, 32)
     cams = [grad_cam(StreamView(model, name), images) for name in ("rgb", "freq")]
     assert all(cam.shape == (2, 32, 32) for cam in cams)
     assert all(not torch.equal(a, b) for a, b in pairwise(cams))

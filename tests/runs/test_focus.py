@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from dfrepro.data.manifest import Face, FaceStore
 from dfrepro.data.pairs import Pairs
 from dfrepro.errors import WorkbookError
 from dfrepro.methods.focus_supervision import as_targets, raw_maps
 from dfrepro.runs import Inputs, focus, focus_evaluation, tokens
 from dfrepro.runs.focus_maps import ForgeryMaps, Source, Supervised, measure, write_maps
+from tests.synthetic import noise_store, rectangle
 
 SIZE, SIDE = 40, 32
 VIT = {"name": "vit_conv_stem", "image_size": SIDE, "kwargs": {"embed_dim": 16, "depth": 2}, "pretrained": False}
@@ -23,29 +23,20 @@ def spec(kind, backbone, **more):
             "training": training, "augment": False, "crop": 0.1, "maps": None} | more  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """Eight videos a class; a fake is brighter where its mask is, the upper left quarter of the window."""
-    rng, mask = np.random.default_rng(0), np.zeros((SIZE, SIZE), np.uint8)
-    mask[4:20, 4:20] = 255
-
-    def faces():
-        for label, kind in enumerate(("original", "Deepfakes")):
-            for video in range(8):
-                pixels = rng.integers(60, 100, (SIZE, SIZE, 3), dtype=np.uint8)
-                pixels += (mask[..., None] // 3) * np.uint8(label)
-                yield Face(pixels, "ffpp", kind, f"{video:03d}", 0, label, "test" if video > 4 else "train",
-                           rng.random((81, 2)) * SIZE, mask=mask if label else None)  # fmt: skip
-
-    return FaceStore.write(tmp_path_factory.mktemp("faces") / "store", faces(), SIZE, meta={"margin": 0.25})
+    """Eight videos a class, three of them tests; a fake is brighter in the upper left quarter of the window."""
+    frames = [
+        (kind, f"{video:03d}", 0, "test" if video > 4 else "train")
+        for kind in ("original", "Deepfakes")
+        for video in range(8)
+    ]
+    return noise_store(
+        tmp_path_factory.mktemp("faces") / "store", frames, rectangle(SIZE, slice(4, 20), slice(4, 20)), size=SIZE
+    )
 
 
 @pytest.fixture(scope="module")

@@ -5,45 +5,30 @@ import pytest
 import torch
 
 from dfrepro import params
-from dfrepro.data.manifest import Face, FaceStore
+from dfrepro.data.manifest import FaceStore
 from dfrepro.errors import WorkbookError
 from dfrepro.methods.fpg_quality import LaplacianQuality, ManifestQuality
 from dfrepro.runs import Inputs, fpg
 from dfrepro.train.run import load_detector, train_run
 from dfrepro.train.steps import StepRule
+from tests.synthetic import noise_store, rectangle
 
 SIZE = 40
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def make_store(path, quality=None, masks: bool = True) -> FaceStore:
-    """Eight videos of noisy faces, two of them tests; the fakes' mask is the left half."""
-    rng = np.random.default_rng(0)
-    angle = np.linspace(0, 2 * np.pi, 81, endpoint=False)
-    points = SIZE / 2 + 13 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    mask = np.zeros((SIZE, SIZE), np.uint8)
-    mask[:, : SIZE // 2] = 255
-
-    def faces():
-        for label, manipulation in enumerate(("original", "Deepfakes")):
-            for video in range(8):
-                for frame in range(2):
-                    pixels = rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
-                    yield Face(
-                        pixels, "ffpp", manipulation, f"{video:03d}", frame, label,
-                        "test" if video > 5 else "train", points + rng.normal(0, 0.5, points.shape),
-                        mask=mask if label and masks else None,
-                        quality=float("nan") if quality is None else quality(video),
-                    )  # fmt: skip
-
-    return FaceStore.write(path, faces(), SIZE, meta={"margin": 0.25})
+def make_store(path, masks: bool = True, **options) -> FaceStore:
+    """Eight videos of two frames a class, two of them tests; the fakes' mask is the left half."""
+    frames = [
+        (kind, f"{video:03d}", frame, "test" if video > 5 else "train")
+        for kind in ("original", "Deepfakes")
+        for video in range(8)
+        for frame in range(2)
+    ]
+    half = rectangle(SIZE, slice(None), slice(SIZE // 2)) if masks else None
+    return noise_store(path, frames, half, size=SIZE, **options)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +73,7 @@ def test_the_quality_is_the_users_where_there_is_any_and_sharpness_else(store, t
 
 
 def test_scores_for_some_faces_alone_are_an_error(tmp_path):
-    partly = make_store(tmp_path / "partly", quality=lambda video: float(video) if video else float("nan"))
+    partly = make_store(tmp_path / "partly", quality=lambda video: float(video) or float("nan"))
     with pytest.raises(WorkbookError, match="have no quality"):
         fpg.quality_target(spec(), partly)
 

@@ -6,7 +6,7 @@ import torch
 
 from dfrepro import params
 from dfrepro.data.dataset import Sample, centre
-from dfrepro.data.manifest import Face, FaceStore
+from dfrepro.data.manifest import FaceStore
 from dfrepro.errors import WorkbookError
 from dfrepro.methods.pel import VARIANTS, build
 from dfrepro.methods.pel_figures import energy, residuals
@@ -14,41 +14,28 @@ from dfrepro.methods.pel_frequency import FrequencyInput, Statistics
 from dfrepro.runs import Inputs, recipes
 from dfrepro.runs import pel as runs
 from dfrepro.train.models import Backbone
+from tests.synthetic import noise_store, rectangle
 
 SIZE, WINDOW = 40, 32
 FAKES = ("Deepfakes", "NeuralTextures")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory) -> FaceStore:
     """Videos named as FF++ names them; the left half of a fake is its mask. Real 003 lost its frame 1."""
-    rng = np.random.default_rng(0)
-    mask = np.zeros((SIZE, SIZE), np.uint8)
-    mask[:, : SIZE // 2] = 255
-
-    def faces():
-        for kind in ("original", *FAKES):
-            for split, names in (("train", ("000", "001")), ("test", ("002", "003"))):
-                for name in names:
-                    for frame in range(2):
-                        if (kind, name, frame) == ("original", "003", 1):
-                            continue
-                        fake = kind != "original"
-                        video = f"{name}_{names[name == names[0]]}" if fake else name
-                        yield Face(
-                            rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8), "ffpp", kind, video, frame,
-                            int(fake), split, np.zeros((81, 2)), mask=mask if fake else None,
-                        )  # fmt: skip
-
-    return FaceStore.write(tmp_path_factory.mktemp("pel") / "store", faces(), SIZE, meta={"margin": 0.25})
+    frames = [
+        (kind, name if kind == "original" else f"{name}_{names[name == names[0]]}", frame, split)
+        for kind in ("original", *FAKES)
+        for split, names in (("train", ("000", "001")), ("test", ("002", "003")))
+        for name in names
+        for frame in range(2)
+        if (kind, name, frame) != ("original", "003", 1)
+    ]
+    half = rectangle(SIZE, slice(None), slice(SIZE // 2))
+    return noise_store(tmp_path_factory.mktemp("pel") / "store", frames, half, size=SIZE)
 
 
 def spec(run: str):
