@@ -30,14 +30,14 @@ def noise_store(
     size: int = 40,
     quality: Callable[[str], float] = lambda video: float("nan"),
 ) -> FaceStore:
-    """A store of `frames` (manipulation, video, frame, split): grey noise, in fakes brighter where `mask` is."""
+    """A store of `frames` (manipulation, video, frame, split): dim noise, in fakes brighter where `mask` is."""
     rng, angle = np.random.default_rng(0), np.linspace(0, 2 * np.pi, 81, endpoint=False)
     points = size / 2 + size / 3 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
     def faces():
         for manipulation, video, frame, split in frames:
             fake = manipulation != "original"
-            pixels = rng.integers(60, 160, (size, size, 3), dtype=np.uint8)
+            pixels = rng.integers(60, 100, (size, size, 3), dtype=np.uint8)
             if fake and mask is not None:
                 pixels += mask[..., None] // 3
             landmarks = points + rng.normal(0, 0.5, points.shape)
