@@ -7,12 +7,10 @@ since is for `dvc repro` to see, which comes after. A run that fails is named at
 
 import hashlib
 import os
-import subprocess
-import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from fnmatch import fnmatchcase
 from multiprocessing import get_context
 from pathlib import Path
@@ -81,13 +79,34 @@ class Journal:
         write_json(self.path, {"code": self.code, "tasks": self.tasks})
 
     def tell_dvc(self) -> None:
-        """`dvc commit` the stages of all tasks, as if DVC had run them."""
+        """Commit the stages of all tasks, as if DVC had run them."""
         if self.tasks:
-            command = [sys.executable, "-m", "dvc", "commit", "--force", "--quiet", *targets(self.tasks)]
-            if subprocess.run(command, cwd=ROOT, check=False).returncode:
-                raise WorkbookError("DVC did not take what was made", where="sweep", remedy="Run `dvc repro`")
+            from dvc.exceptions import DvcException
+
+            try:
+                commit(targets(self.tasks))
+            except DvcException as error:
+                raise WorkbookError(f"DVC did not take it: {error}", where="sweep", remedy="Run `dvc repro`") from error
         self.path.unlink(missing_ok=True)
         self.tasks = []
+
+
+def commit(stages: Iterable[str], root: Path = ROOT) -> None:
+    """What `dvc commit --force` does, but dvc.lock, which grows with the stages, is written once and not for each.
+
+    stages: as `dvc.yaml:train@erm-df-0`. Raises DvcException, also where an output is missing or DVC is busy.
+    """
+    from dvc.repo import Repo
+
+    with chdir(root), Repo() as repo, repo.lock:  # DVC resolves paths against the current folder
+        known = {f"{stage.path_in_repo}:{stage.name}": stage for stage in repo.index.stages if hasattr(stage, "name")}
+        chosen = [known[name] for name in stages]
+        for stage in chosen:
+            stage.save()
+            stage.commit()
+        for path in dict.fromkeys(stage.path for stage in chosen):
+            group = [stage for stage in chosen if stage.path == path]
+            group[0].dvcfile.dump_stages(group, update_pipeline=False)
 
 
 def targets(tasks: Iterable[Task], root: Path = ROOT) -> list[str]:

@@ -1,8 +1,11 @@
 """The sweep: everything once, what needs another's result after it, and a failure stops nobody else."""
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from dvc.exceptions import DvcException
 
 from dfrepro import params, sweep
 from dfrepro.errors import WorkbookError
@@ -31,7 +34,7 @@ def made(monkeypatch, tmp_path):
 
 @pytest.fixture
 def quiet(monkeypatch):
-    monkeypatch.setattr(sweep.subprocess, "run", lambda *_, **__: Done())
+    monkeypatch.setattr(sweep, "commit", lambda stages: None)
 
 
 def test_every_run_of_the_grid_is_made_once_and_whatever_it_needs_before_it():
@@ -73,7 +76,7 @@ def test_a_pattern_that_matches_nothing_is_an_error(made):
 
 def test_dvc_is_told_of_what_was_made_by_the_stages_that_make_it(made, monkeypatch):
     told = []
-    monkeypatch.setattr(sweep.subprocess, "run", lambda command, **_: told.append(command) or Done())
+    monkeypatch.setattr(sweep, "commit", told.append)
     assert sweep.sweep(P, ["erm-df", "erm-nt"], jobs=2) == 1
     assert told[0][-2:] == ["dvc.yaml:train@erm-nt-0", "dvc.yaml:evaluate@erm-nt-0"]
     assert sweep.targets([("maps", "focus", 3), ("run", "dual-sbi-s02-m02", 1)]) == [
@@ -86,7 +89,7 @@ def test_dvc_is_told_of_what_was_made_by_the_stages_that_make_it(made, monkeypat
 
 def test_what_was_made_before_a_kill_is_told_by_the_next_sweep_unless_the_code_has_changed(made, monkeypatch):
     told = []
-    monkeypatch.setattr(sweep.subprocess, "run", lambda command, **_: told.append(command) or Done())
+    monkeypatch.setattr(sweep, "commit", told.append)
     sweep.Journal(P).add(("run", "erm-f2f", 0))  # and here the power fails
     assert sweep.sweep(P, ["erm-df"], jobs=1) == 1
     assert told[0][-1] == "dvc.yaml:evaluate@erm-f2f-0"
@@ -96,5 +99,43 @@ def test_what_was_made_before_a_kill_is_told_by_the_next_sweep_unless_the_code_h
     assert len(told) == 1
 
 
-class Done:
-    returncode = 0
+STAGES = """
+stages:
+  make:
+    matrix: {run: [a, b]}
+    cmd: python -c "open('${item.run}', 'w').write('${item.run}')"
+    deps: [code]
+    outs: [\"${item.run}\"]
+"""
+
+
+def test_committing_at_once_writes_the_lock_that_dvc_commit_writes(tmp_path):
+    locks = []
+    for way in ("dvc", "here"):
+        root = tmp_path / way
+        (root / "grid").mkdir(parents=True)
+        subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"], cwd=root, check=True)
+        for folder in (root, root / "grid"):
+            (folder / "dvc.yaml").write_text(STAGES)
+            for name in ("code", "a"):  # b has not been made
+                (folder / name).write_text(name)
+        chosen = ["dvc.yaml:make@a", "grid/dvc.yaml:make@a"]
+        if way == "dvc":
+            subprocess.run([sys.executable, "-m", "dvc", "commit", "--force", "--quiet", *chosen], cwd=root, check=True)
+        else:
+            sweep.commit(chosen, root)
+        locks.append([(root / folder / "dvc.lock").read_text() for folder in (".", "grid")])
+        cached = sorted(path.name for path in (root / ".dvc" / "cache" / "files" / "md5").glob("??/*"))
+        assert len(cached) == 1  # both a are one content
+    assert locks[0] == locks[1]
+    assert "make@b" not in locks[0][0]
+
+
+def test_what_dvc_does_not_take_is_an_error_that_keeps_the_journal(made, monkeypatch):
+    def busy(stages):
+        raise DvcException("it is locked")
+
+    monkeypatch.setattr(sweep, "commit", busy)
+    with pytest.raises(WorkbookError, match="it is locked"):
+        sweep.sweep(P, ["erm-nt"], jobs=1)
+    assert sweep.Journal(P).tasks == [("run", "erm-nt", 0)]
