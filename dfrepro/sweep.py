@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from contextlib import chdir, contextmanager
 from fnmatch import fnmatchcase
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Literal
 
 import yaml
@@ -172,7 +173,17 @@ def _book(p: Params):  # type: ignore[no-untyped-def]
 
 
 def _workers(jobs: int) -> Executor:
-    return ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
+    return ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_end_with_the_sweep)
+
+
+def _end_with_the_sweep() -> None:
+    """In a worker: a killed sweep's workers would train on, beside those of the sweep that goes on in its place."""
+
+    def watch() -> None:
+        parent_process().join()  # type: ignore[union-attr]  # a worker has one
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
 
 
 @contextmanager

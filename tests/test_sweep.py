@@ -1,14 +1,18 @@
 """The sweep: everything once, what needs another's result after it, and a failure stops nobody else."""
 
+import os
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
+import psutil
 import pytest
 from dvc.exceptions import DvcException
 
 from dfrepro import params, sweep
 from dfrepro.errors import WorkbookError
+from dfrepro.files import ROOT
 
 P = params.load(scale="laptop", grid="full")
 ALL = [run for run in P.runs if P.in_grid(run)]
@@ -139,3 +143,33 @@ def test_what_dvc_does_not_take_is_an_error_that_keeps_the_journal(made, monkeyp
     with pytest.raises(WorkbookError, match="it is locked"):
         sweep.sweep(P, ["erm-nt"], jobs=1)
     assert sweep.Journal(P).tasks == [("run", "erm-nt", 0)]
+
+
+KILLED = """
+import sys, time
+from dfrepro import sweep
+if __name__ == "__main__":
+    with sweep._workers(1) as workers:
+        print(workers.submit(sweep.os.getpid).result(), flush=True)
+        workers.submit(time.sleep, 300).result()
+"""
+
+
+def test_workers_end_with_a_sweep_that_is_killed(tmp_path):
+    (tmp_path / "sweep.py").write_text(KILLED)
+    command = [sys.executable, str(tmp_path / "sweep.py")]
+    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE)
+    worker = int(process.stdout.readline())
+    process.kill()
+    process.wait()
+    waiting = time.monotonic() + 60
+    while _is_there(worker) and time.monotonic() < waiting:
+        time.sleep(0.1)
+    assert not _is_there(worker)
+
+
+def _is_there(process: int) -> bool:
+    try:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
