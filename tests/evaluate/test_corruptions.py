@@ -5,9 +5,18 @@ import pytest
 import scipy.ndimage
 import skimage.color
 import skimage.data
+from skimage.color.colorconv import ycbcr_from_rgb
 
 from dfrepro.errors import WorkbookError
-from dfrepro.evaluate.corruptions import CORRUPTIONS, PEL_LEVEL, block_count, corrupt
+from dfrepro.evaluate.corruptions import (
+    CORRUPTIONS,
+    DEEPER_FORENSICS,
+    PEL,
+    PEL_LEVEL,
+    YCBCR_TO_RGB,
+    block_count,
+    corrupt,
+)
 
 
 @pytest.fixture(scope="module")
@@ -15,6 +24,22 @@ def images() -> np.ndarray:
     """Three crops of a real photograph, (3, 64, 72, 3) uint8."""
     picture = skimage.data.astronaut()
     return np.stack([picture[y : y + 64, x : x + 72] for y, x in ((40, 180), (90, 200), (200, 100))])
+
+
+def test_levels_are_deeper_forensics():
+    """Its published table; where PEL gives one value and no levels, SPEC P2 has a sweep by factors of two."""
+    levels = {name: CORRUPTIONS[name].levels for name in DEEPER_FORENSICS}
+    assert levels == {
+        "saturation": (0.4, 0.3, 0.2, 0.1, 0),
+        "contrast": (0.85, 0.725, 0.6, 0.475, 0.35),
+        "blocks": (16, 32, 48, 64, 80),
+        "noise": (0.001, 0.002, 0.005, 0.01, 0.05),
+        "blur": (7, 9, 13, 17, 21),
+        "pixelation": (2, 3, 4, 5, 6),
+        "video": (30, 32, 35, 38, 40),
+    }
+    for name in PEL:
+        np.testing.assert_allclose(np.diff(np.log2(CORRUPTIONS[name].levels)), 1)
 
 
 @pytest.mark.parametrize("level", range(1, 6))
@@ -91,6 +116,20 @@ def test_blocks_are_grey_squares_and_nothing_else_changes(images):
         assert 64 <= squares.sum() <= 64 * block_count(80, 64, 72)
 
 
+def test_studio_swing_ycbcr_becomes_rgb_as_in_scikit_image():
+    expected = 255 * np.linalg.inv(ycbcr_from_rgb)
+    np.testing.assert_allclose(YCBCR_TO_RGB, expected, atol=2e-4)  # BT.601's constants are printed to three digits
+
+
+def test_noise_on_black_and_white_is_cut_at_the_ends_of_the_range():
+    ends = np.zeros((2, 64, 64, 3), np.uint8)
+    ends[1] = 255
+    for name in ("noise", "gaussian-noise"):
+        black, white = corrupt(ends, name, 5)
+        assert (black == 0).mean() == pytest.approx(0.5, abs=0.05)
+        assert (white == 255).mean() == pytest.approx(0.5, abs=0.05)
+
+
 @pytest.mark.parametrize("level", range(1, 6))
 def test_noise_has_its_variance_in_y_cb_and_cr(level):
     """On mid-grey, where the mild levels hardly clip. Chroma is in studio swing, as in the original."""
@@ -98,7 +137,7 @@ def test_noise_has_its_variance_in_y_cb_and_cr(level):
     noisy = skimage.color.rgb2ycbcr(corrupt(grey, "noise", level)) - skimage.color.rgb2ycbcr(grey)
     sigma = 255 * np.sqrt(CORRUPTIONS["noise"].levels[level - 1])
     if level < 4:
-        rounding = 1 / 12 * np.square(skimage.color.colorconv.ycbcr_from_rgb / 255).sum(1)
+        rounding = 1 / 12 * np.square(ycbcr_from_rgb / 255).sum(1)
         np.testing.assert_allclose(noisy.reshape(-1, 3).std(0), np.sqrt(sigma**2 + rounding), rtol=0.03)
     correlation = np.corrcoef(noisy.reshape(-1, 3).T) - np.eye(3)
     assert np.abs(correlation).max() < (0.02 if level < 4 else 0.2)

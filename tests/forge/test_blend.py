@@ -76,6 +76,22 @@ def test_a_view_cuts_pictures_and_landmarks_alike(image, landmarks):
         assert tuple(cut[at[1], at[0]]) == (255, 0, 255)
 
 
+def test_a_view_is_resized_linearly_or_by_area_where_that_would_skip_pixels(image):
+    for side, size in ((60, 80), (100, 70)):
+        at = (np.arange(size) + 0.5) * side / size - 0.5
+        grid = np.meshgrid(at, at, indexing="ij")
+        channels = [scipy.ndimage.map_coordinates(image[:side, :side, c], grid, float, 1, "nearest") for c in range(3)]
+        resized = View(False, Box(0, 0, side, side), size).resize(image[:side, :side])
+        assert np.abs(resized - np.stack(channels, axis=-1)).max() <= 1
+    means = image[:120, :120].reshape(40, 3, 40, 3, 3).mean((1, 3))
+    assert np.abs(View(False, Box(0, 0, 120, 120), 40).resize(image[:120, :120]) - means).max() <= 0.5
+
+
+def test_the_margin_is_sbis_unless_said_otherwise():
+    """Its box crop leaves a quarter times U(.2, .8) of the face's box on each side."""
+    np.testing.assert_allclose(DrawView(64).margin, np.multiply(0.25, (0.2, 0.8)))
+
+
 def test_a_margin_of_none_cuts_without_resampling(image, landmarks):
     """Every window is a piece of the mirrored or unmirrored picture, and all places occur."""
     draw = DrawView(64, margin=None)

@@ -11,6 +11,7 @@ from dfrepro.forge.masks import (
     FIELD_LIMIT,
     FIELD_STRIDE,
     FOREHEAD,
+    FOUR_KEYPOINTS,
     MASK_KINDS,
     MIRROR,
     boundary,
@@ -62,6 +63,21 @@ def test_mirroring_twice_is_the_identity_and_names_are_a_permutation():
     np.testing.assert_allclose(flip_landmarks(flip_landmarks(points, 100), 100), points, atol=1e-4)
     assert sorted(MIRROR) == list(range(81))
     assert (MIRROR[:68] < 68).all()
+
+
+def test_the_face_is_the_box_of_the_first_68_points_and_its_frame_the_recipes_crop():
+    """SBI's crop has margins of w / 2 on either side, h above and .4 h below."""
+    points = np.full((81, 2), 50.0)
+    points[[3, 40]] = (20, 30), (80, 90)
+    points[70] = (0, 0)  # the forehead is not part of it
+    face = face_of(points)
+    assert face == (50, 60, 60, 60)
+    assert face.frame == (2 * 60, 2.4 * 60)
+
+
+def test_the_four_points_of_the_rectangle_are_two_mirrored_pairs():
+    left_brow, right_brow, right_jaw, left_jaw = FOUR_KEYPOINTS
+    assert (MIRROR[left_brow], MIRROR[left_jaw]) == (right_brow, right_jaw)
 
 
 def test_the_forehead_runs_along_the_hairline(landmarks):

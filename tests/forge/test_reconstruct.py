@@ -24,7 +24,7 @@ from dfrepro.forge.reconstruct import (
     small_reconstructors,
     train_reconstructors,
 )
-from dfrepro.forge.reconstruct_pretrained import kl_autoencoder, restorer
+from dfrepro.forge.reconstruct_pretrained import KlAutoencoder, Restorer, kl_autoencoder, restorer
 
 torch.set_num_threads(1)
 SIDE, REALS = 40, 12
@@ -266,6 +266,36 @@ def test_an_absent_package_is_a_clear_error(package, tmp_path, monkeypatch):
     load = kl_autoencoder if package == "diffusers" else restorer
     with pytest.raises(WorkbookError, match=f"{package} is not installed.*extra `paper`"):
         load(tmp_path if package == "diffusers" else tmp_path / "weights.safetensors")
+
+
+class Identity(nn.Module):
+    """Stands for a network of either package that returns what it gets, and notes its range and size."""
+
+    def forward(self, x: Tensor, **options) -> tuple[Tensor]:
+        self.options, self.range, self.size = options, (x.min().item(), x.max().item()), x.shape[-2:]
+        return (x,)
+
+
+def test_gfpgan_gets_512_pixels_in_minus_one_to_one_and_no_noise():
+    network = Identity()
+    descriptor = types.SimpleNamespace(model=network, architecture=types.SimpleNamespace(id="GFPGAN"))
+    faces = torch.linspace(0, 1, 16).view(1, 1, 1, 16).expand(2, 3, 16, 16)
+    restored = Restorer(descriptor)(faces)
+    assert network.range == pytest.approx((-1, 1), abs=0.05)  # bicubic overshoots at the ends
+    assert network.size == (512, 512)
+    assert network.options == {"return_rgb": False, "randomize_noise": False}
+    torch.testing.assert_close(restored, faces, atol=0.02, rtol=0)
+
+
+def test_a_kl_autoencoder_gets_faces_in_minus_one_to_one_at_a_multiple_of_its_reduction():
+    network = Identity()
+    network.config = types.SimpleNamespace(block_out_channels=(8, 8, 8))  # halves twice
+    network.encode = lambda x: types.SimpleNamespace(latent_dist=types.SimpleNamespace(mode=lambda: network(x)[0]))
+    network.decode = lambda code: types.SimpleNamespace(sample=code)
+    faces = torch.linspace(0, 1, 17).view(1, 1, 1, 17).expand(2, 3, 15, 17)
+    torch.testing.assert_close(KlAutoencoder(network)(faces), faces)
+    assert network.range == (-1, 1)
+    assert network.size == (16, 20)
 
 
 needs = {

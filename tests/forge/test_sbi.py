@@ -65,6 +65,10 @@ def test_the_fake_is_the_blend_of_its_source_and_real(image, landmarks, seed, mo
     assert np.abs(pair.fake - exact).max() <= 0.5 + 1e-4
 
 
+def test_blending_ratios_are_the_official_recipes():
+    assert RATIOS == (0.25, 0.5, 0.75, 1, 1, 1)
+
+
 def test_real_and_fake_get_the_same_joint_draw(image, landmarks, monkeypatch):
     from dfrepro.forge import sbi
 
