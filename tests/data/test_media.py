@@ -116,11 +116,13 @@ def test_far_frames_are_reached_without_decoding_all_before_them(tmp_path, monke
 
 
 def test_a_phones_rotation_is_applied_as_opencv_applies_it(tmp_path):
+    unturned = read(write_video(tmp_path / "0.mp4", noisy(3)))[1][0]
     for rotation in (90, 180, -90):
         path = write_video(tmp_path / f"{rotation}.mp4", noisy(3), rotation=rotation)
         reference = cv2.VideoCapture(str(path)).read()[1][..., ::-1]
         _, frames = read(path)
         assert np.array_equal(frames[0], reference)
+        assert not np.array_equal(frames[0], unturned)
 
 
 def test_a_variable_frame_rate_is_spaced_in_frames(tmp_path):

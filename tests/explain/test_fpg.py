@@ -30,6 +30,7 @@ def batch() -> dict[str, torch.Tensor]:
 
 def test_the_refined_fake_is_the_real_where_the_new_mask_is_empty(run, batch):
     steps = look.shape_steps(run, batch)
+    assert steps.refined_mask.any()
     for real, fake, new, refined in zip(steps.real, steps.fake, steps.refined_mask, steps.refined):
         if new.any():
             assert (refined[new == 0] == real[new == 0]).all()

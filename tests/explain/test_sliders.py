@@ -54,7 +54,7 @@ def test_turning_a_slider_draws_the_batch_anew_and_the_still_is_the_first_settin
     monkeypatch.setattr("IPython.display.display", lambda data, raw: shown.append(data))
     sliders.statistics({"ERM": run}, faces, LABELS)
     sliders.radius({"ERM": run, "PIM": run}, faces, LABELS)
-    for data, names in zip(shown, (["μ ×", "σ ×"], ["r"])):
+    for data, names in zip(shown, (["μ ×", "σ ×"], ["r"]), strict=True):
         box = widget(data)
         controls, image = box.children
         assert [slider.description for slider in controls.children] == names

@@ -26,7 +26,7 @@ from dfrepro.forge.reconstruct import (
 )
 from dfrepro.forge.reconstruct_pretrained import KlAutoencoder, Restorer, kl_autoencoder, restorer
 
-torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 SIDE, REALS = 40, 12
 
 

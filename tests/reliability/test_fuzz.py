@@ -1,6 +1,5 @@
 """Whatever extraction and scoring are fed, they end normally, in bounded memory, and say what was wrong with it."""
 
-import importlib.util
 import json
 import random
 import subprocess
@@ -95,8 +94,6 @@ EXPECTED = {
     "cut-000000.mp4": "empty",
 }
 ENTRANCES: dict[str, Callable[..., Told]] = {"faces": extracted, "score": scored}
-if importlib.util.find_spec("dfrepro.score") is None:
-    del ENTRANCES["score"]
 
 
 def test_the_corpus_is_what_it_says(tmp_path):

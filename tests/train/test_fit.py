@@ -360,6 +360,7 @@ def test_pairs_that_a_transform_makes_are_trained_on(store, tmp_path):
     dataset = FaceDataset(store, rows, size=32, seed=0, transform=pair)
     recipe = Recipe(CrossEntropy(), refine=lambda model, batch, generator: seen.append(batch["label"]) or batch)
     run(store, tmp_path / "run", recipe, settings=config(epochs=1, batch=4), dataset=dataset)
+    assert seen
     assert all(labels.tolist() == [0, 1] * 4 for labels in seen)
 
 
@@ -371,6 +372,7 @@ def test_micro_batches_see_the_same_draws(store, tmp_path):
             CrossEntropy(), refine=lambda m, batch, g, rows=rows: rows.extend(batch["row"].tolist()) or batch
         )
         run(store, tmp_path / str(accumulate), recipe, settings=config(accumulate=accumulate, epochs=1))
+    assert seen[1]
     assert seen[1] == seen[2]
 
 

@@ -2,6 +2,7 @@
 
 import shutil
 from functools import partial
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
@@ -39,8 +40,16 @@ def differences(plain, store, out, **settings) -> tuple[float, float]:
     return float(loss), float((moved - weights).norm() / weights.norm())
 
 
-def test_channels_last_changes_nothing_but_rounding(plain, store, tmp_path):
+def test_channels_last_changes_nothing_but_rounding(plain, store, tmp_path, monkeypatch):
+    laid_out, convolve = set(), torch.nn.Conv2d.forward
+
+    def watched(self, x):
+        laid_out.add(self.weight.is_contiguous(memory_format=torch.channels_last))
+        return convolve(self, x)
+
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", watched)
     loss, weights = differences(plain, store, tmp_path / "run", channels_last=True)
+    assert laid_out == {True}
     assert loss < 1e-3
     assert weights < 1e-3
 
@@ -55,8 +64,10 @@ def test_bfloat16_stays_near(plain, store, tmp_path):
 def test_a_network_that_torch_captures_trains_as_it_would_without(plain, store, tmp_path, monkeypatch):
     """Capture and its autograd, without the code generation that takes minutes: that is the long form's."""
     torch.compiler.reset()
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    captured = Mock(side_effect=partial(torch.compile, backend="aot_eager"))
+    monkeypatch.setattr(torch, "compile", captured)
     loss, weights = differences(plain, store, tmp_path / "run", compile=True)
+    captured.assert_called()  # by us and, around its own wrapper, by Fabric
     assert loss < 1e-3
     assert weights < 1e-3
 
