@@ -192,7 +192,9 @@ class _Loop:
             detector = detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         detector.train()
         optimizer = self.config.build_optimizer(detector)
-        compiled = torch.compile(detector) if self.config.compile else detector
+        compiled: Any = detector
+        if self.config.compile:  # dropout draws from torch's generators, not from Inductor's own
+            compiled = torch.compile(detector, options={"fallback_random": True})
         self.model, self.optimizer = self.fabric.setup(compiled, optimizer)  # type: ignore[arg-type]
         step = Step(self.recipe.rule, self.fabric, self.model, reuse=not self.config.compile)
         self.step = self.stack.enter_context(step)

@@ -64,7 +64,8 @@ def test_bfloat16_stays_near(plain, store, tmp_path):
 def test_a_network_that_torch_captures_trains_as_it_would_without(plain, store, tmp_path, monkeypatch):
     """Capture and its autograd, without the code generation that takes minutes: that is the long form's."""
     torch.compiler.reset()
-    captured = Mock(side_effect=partial(torch.compile, backend="aot_eager"))
+    capture = partial(torch.compile, backend="aot_eager")
+    captured = Mock(side_effect=lambda model, **_: capture(model))
     monkeypatch.setattr(torch, "compile", captured)
     loss, weights = differences(plain, store, tmp_path / "run", compile=True)
     captured.assert_called()  # by us and, around its own wrapper, by Fabric
