@@ -130,6 +130,15 @@ def test_noise_on_black_and_white_is_cut_at_the_ends_of_the_range():
         assert (white == 255).mean() == pytest.approx(0.5, abs=0.05)
 
 
+def test_noise_is_what_the_generator_of_the_seed_and_the_picture_draws(images):
+    """(seed, index) -> one normal draw a pixel and channel: in R, G and B, or in Y, Cb and Cr."""
+    draws = np.stack([np.random.default_rng([5, 7 + i]).standard_normal(images[0].shape, np.float32) for i in range(3)])
+    to_rgb = 255 * np.linalg.inv(ycbcr_from_rgb)
+    expected = {"gaussian-noise": 255 * 0.02 * draws, "noise": 255 * np.sqrt(0.005) * draws @ to_rgb.T}
+    for name, noise in expected.items():
+        assert np.abs(corrupt(images, name, 3, seed=5, first=7) - (images + noise).clip(0, 255)).max() <= 0.52
+
+
 @pytest.mark.parametrize("level", range(1, 6))
 def test_noise_has_its_variance_in_y_cb_and_cr(level):
     """On mid-grey, where the mild levels hardly clip. Chroma is in studio swing, as in the original."""

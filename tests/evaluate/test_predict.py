@@ -9,8 +9,9 @@ from torch import nn
 
 from dfrepro.data.manifest import Face, FaceStore
 from dfrepro.errors import WorkbookError
+from dfrepro.evaluate.corruptions import corrupt
 from dfrepro.evaluate.predict import predict, predict_under
-from dfrepro.evaluate.probe import StatisticShift
+from dfrepro.evaluate.probe import Corrupted, StatisticShift
 from dfrepro.train.models import Backbone, Output, build_detector
 
 
@@ -93,6 +94,17 @@ def test_probes_see_the_same_faces_as_the_detector_alone(store, detector):
         assert found[name].frames.equals(alone.frames)
         assert np.array_equal(found[name].features, alone.features)
     assert not np.allclose(found["clean"].features, found["shifted"].features)
+
+
+def test_each_video_of_a_batch_is_compressed_as_a_clip_of_its_own(store, detector):
+    """Also behind the first batch. A video here is two reals or two fakes."""
+    rows = np.array([0, 2, 1, 3, 4, 6, 5, 7, 8, 10])
+    features = predict(detector, store, rows, size=32, probe=Corrupted("video", 5), batch=4).features
+    clips = np.concatenate([corrupt(store.faces[rows[i : i + 2]][:, 4:36, 4:36], "video", 5) for i in range(0, 10, 2)])
+    detector.eval()
+    with torch.no_grad():
+        expected = detector(torch.from_numpy(clips).permute(0, 3, 1, 2)).features
+    np.testing.assert_allclose(features, expected, atol=1e-5)
 
 
 def test_no_rows_give_empty_tables(store, detector):

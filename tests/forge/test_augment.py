@@ -5,7 +5,9 @@ import multiprocessing
 import numpy as np
 import pytest
 
-from dfrepro.forge.augment import Augment
+from dfrepro.forge.augment import Augment  # first: it keeps albumentations off the network
+
+import albumentations  # isort: skip
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +54,19 @@ def test_the_shared_seed_trap_transforms_fire_independently(augment, image):
     assert 0.15 < tinted.mean() < 0.4
     assert noisy.mean() == pytest.approx(0.3, abs=0.1)
     assert np.abs(np.corrcoef(fired, rowvar=False) - np.eye(3)).max() < 0.2
+
+
+def test_limits_are_sbis_and_elsewhere_the_librarys_own(augment):
+    """FIELD-NOTES, "SBI constants": RGB shifts of +-20, JPEG of 40 to 100."""
+    ours = {type(transform).__name__: transform for transform in augment.compose.transforms}
+    rgb = ours["RGBShift"]
+    assert rgb.r_shift_limit == rgb.g_shift_limit == rgb.b_shift_limit == (-20, 20)
+    assert ours["ImageCompression"].quality_range == (40, 100)
+    hsv, light = albumentations.HueSaturationValue(), albumentations.RandomBrightnessContrast()
+    for name in ("hue_shift_limit", "sat_shift_limit", "val_shift_limit"):
+        assert getattr(ours["HueSaturationValue"], name) == getattr(hsv, name)
+    for name in ("brightness_limit", "contrast_limit"):
+        assert getattr(ours["RandomBrightnessContrast"], name) == getattr(light, name)
 
 
 def test_shape_and_type_are_kept_and_the_input_is_not_changed(augment, image):

@@ -106,6 +106,12 @@ def test_a_margin_of_none_cuts_without_resampling(image, landmarks):
     assert len(corners) > 50
 
 
+def test_a_window_may_lie_at_either_end_of_a_crop_and_never_beyond(image, landmarks):
+    draw = DrawView(159, margin=None)  # one pixel smaller than the crop
+    windows = {draw(landmarks, image.shape, np.random.default_rng(seed)).window for seed in range(60)}
+    assert windows == {Box(x, y, x + 159, y + 159) for x in (0, 1) for y in (0, 1)}
+
+
 def test_margins_are_those_asked_for(landmarks):
     face = face_of(landmarks)
     side = max(face.width, face.height)

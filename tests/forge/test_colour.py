@@ -90,6 +90,37 @@ def test_joint_transforms_have_their_probabilities_and_ranges():
     assert max(qualities) - min(qualities) > 50
 
 
+@pytest.mark.parametrize(
+    ("draw", "limits"),
+    [
+        (draw_source_transform, {"rgb_shift": 20, "hsv_shift": 0.3, "brightness": 0.1, "contrast": 0.1}),
+        (draw_joint_transform, {"rgb_shift": 20, "hsv_shift": 0.3, "brightness": 0.3, "contrast": 0.3}),
+    ],
+)
+def test_shifts_reach_the_recipes_limits_and_go_no_further(draw, limits):
+    """FIELD-NOTES, "SBI constants"; on either side, in each channel."""
+    rng, drawn = np.random.default_rng(0), {name: [] for name in limits}
+    for op in (op for _ in range(2000) for op in draw(rng)):
+        if "shift" in op.keywords:
+            drawn[op.func.__name__].append(op.keywords["shift"])
+        elif op.func is brightness_contrast:
+            for name, value in op.keywords.items():
+                drawn[name].append([value])
+    for name, limit in limits.items():
+        assert np.max(drawn[name], axis=0) == pytest.approx(limit, rel=0.03)
+        assert np.min(drawn[name], axis=0) == pytest.approx(-limit, rel=0.03)
+        assert np.abs(drawn[name]).max() <= limit
+
+
+def test_the_source_is_sharpened_within_the_recipes_limits():
+    """Alpha of .2 to .5, lightness of .5 to 1 (FIELD-NOTES)."""
+    rng = np.random.default_rng(0)
+    drawn = [op.keywords for _ in range(1000) for op in draw_source_transform(rng) if op.func is sharpen]
+    alpha, lightness = ([op[name] for op in drawn] for name in ("alpha", "lightness"))
+    assert (min(alpha), max(alpha)) == pytest.approx((0.2, 0.5), abs=0.01)
+    assert (min(lightness), max(lightness)) == pytest.approx((0.5, 1), abs=0.01)
+
+
 def test_transforms_are_drawn_as_often_as_the_recipe_says():
     rng, n = np.random.default_rng(0), 4000
     expected = {

@@ -71,6 +71,15 @@ def test_the_paired_real_is_the_source_after_its_transform(image, landmarks, rec
     assert 35 <= sum(changed) <= 65
 
 
+def test_the_source_is_recoloured_as_sbi_does(image, landmarks, reconstructions, monkeypatch):
+    """T is that of self-blending (SPEC P3): a hue shift of +-.3 at most, unless another is asked for."""
+    limits = []
+    monkeypatch.setattr(fia_usa, "draw_source_transform", lambda _, limit: limits.append(limit) or [])
+    for forge in (FiaUsa(64), FiaUsa(64, hsv_limit=20)):
+        forge(image, landmarks, np.random.default_rng(0), reconstructions=reconstructions)
+    assert limits == [0.3, 20]
+
+
 @pytest.mark.parametrize(
     ("literal", "expected"),
     [((), {"ae": 0.3, "sr": 0.2, None: 0.5}), (("two-draws",), {"ae": 0.3, "sr": 0.14, None: 0.56})],
@@ -153,6 +162,20 @@ def test_cutout_is_one_black_square_on_both_and_leaves_most_of_the_forgery():
             assert rows == columns == pytest.approx(np.sqrt(hole.sum()))
             assert 6 <= rows <= 20
     assert 80 <= holes <= 120
+
+
+def test_a_hole_may_touch_the_pictures_edge_and_is_whole_there():
+    real, forged = np.full((6, 6, 3), 9, np.uint8), np.ones((6, 6), np.float32)
+    holes = set()
+    for seed in range(1500):
+        cut = draw_cutout(Pair(real, real, forged), np.random.default_rng(seed))
+        rows, columns = np.nonzero((cut.real == 0).all(-1))
+        if len(rows):
+            side = int(np.ptp(rows)) + 1
+            assert (len(rows), np.ptp(columns) + 1) == (side**2, side)
+            holes.add((side, int(columns.min()), int(rows.min())))
+    # a tenth to three tenths of the side, rounded, at every place
+    assert holes == {(side, x, y) for side in (1, 2) for x in range(7 - side) for y in range(7 - side)}
 
 
 def test_noise_is_gaussian_white_and_the_same_on_both():

@@ -7,6 +7,7 @@ import scipy.ndimage
 import scipy.spatial
 
 from dfrepro.errors import WorkbookError
+from dfrepro.forge import masks
 from dfrepro.forge.masks import (
     FIELD_LIMIT,
     FIELD_STRIDE,
@@ -14,7 +15,10 @@ from dfrepro.forge.masks import (
     FOUR_KEYPOINTS,
     MASK_KINDS,
     MIRROR,
+    Kernels,
+    _relative_size,
     boundary,
+    draw_kernels,
     elastic_field,
     face_of,
     fill,
@@ -113,6 +117,14 @@ def test_the_uint8_trap_the_erosion_is_not_rounded_away(dtype, landmarks):
     assert eroded.sum() < 0.8 * mask.sum() < 0.8 * 1.02 * (rounded >= 1).sum()
 
 
+def test_every_kernel_and_sigma_of_the_recipe_is_drawn_and_no_other():
+    """Odd 5 to 25, twice, and a sigma of 5 to 45 (FIELD-NOTES, "SBI constants")."""
+    rng = np.random.default_rng(0)
+    first, second, sigma = map(set, zip(*(draw_kernels(rng) for _ in range(2000))))
+    assert first == second == set(range(5, 26, 2))
+    assert sigma == set(range(5, 46))
+
+
 def test_erosion_never_empties_a_mask():
     thin = np.zeros((40, 60), np.uint8)
     thin[20:23, 10:50] = 1
@@ -135,6 +147,41 @@ def test_masks_are_never_empty_and_end_within_the_blur_of_their_region(kind, see
     assert picture[outside > widest].max(initial=0) == 0
     hull = distance_to_hull(landmarks, (160, 160))
     assert picture[hull > widest].max(initial=0) == 0
+
+
+def test_the_widest_blur_of_the_farthest_displaced_region_ends_within_the_masks_box(landmarks, monkeypatch):
+    """Drawn large, so that a pixel of the recipe's raster is several of the picture's."""
+    monkeypatch.setattr(masks, "draw_kernels", lambda _: Kernels(5, 25, 45.0))
+    monkeypatch.setattr(masks, "elastic_field", lambda shape, _: field(shape))
+
+    def field(shape: tuple[int, int]) -> np.ndarray:
+        return np.full((shape[0] // FIELD_STRIDE + 2, shape[1] // FIELD_STRIDE + 2, 2), FIELD_LIMIT, np.float32)
+
+    points = landmarks * 5 + 300
+    mask = soft_mask(regions(points), face_of(points), (1400, 1400), np.random.default_rng(0))
+    assert max(mask.box.x1, mask.box.y1) < 1400
+    assert mask.values[-1].max() == mask.values[:, -1].max() == 0
+
+
+def test_kernels_are_those_of_a_face_whose_hull_fills_three_quarters_of_its_box(landmarks):
+    """The recipe's face, without the forehead: an ellipse would fill pi / 4 of the box, a brow line cuts its top."""
+    face = face_of(landmarks)
+    (hull,) = regions(landmarks[:68])
+    filled = cv2.contourArea(hull) / (face.width * face.height)
+    assert filled == pytest.approx(0.75, abs=0.05)
+    assert _relative_size(hull, face) == pytest.approx(1, abs=0.03)
+    centre = np.array([face.x, face.y], np.float32)
+    for scale in (0.5, 0.25):
+        assert _relative_size(centre + scale * (hull - centre), face) == pytest.approx(scale, rel=0.03)
+
+
+def test_the_channels_of_a_picture_do_not_matter_to_its_mask(landmarks):
+    flat, coloured = (
+        soft_mask(regions(landmarks), face_of(landmarks), shape, np.random.default_rng(0))
+        for shape in ((160, 160), (160, 160, 3))
+    )
+    assert flat.box == coloured.box
+    np.testing.assert_array_equal(flat.values, coloured.values)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in MASK_KINDS if kind != "hull"])
@@ -255,11 +302,12 @@ def test_the_coarse_field_has_the_spread_and_smoothness_of_the_full_one():
     assert correlation(coarse, lag // FIELD_STRIDE) == pytest.approx(correlation(full, lag), abs=0.08)
 
 
-def test_a_resampled_boundary_keeps_corners_and_spacing():
+@pytest.mark.parametrize("spacing", [3, 4, 50])
+def test_a_resampled_boundary_keeps_corners_and_spacing(spacing):
     square = np.array([[0, 0], [10, 0], [10, 7], [0, 7]], np.float32)
-    points = boundary(square, 3.0)
+    points = boundary(square, spacing)
     assert {(0, 0), (10, 0), (10, 7), (0, 7)} <= {tuple(point) for point in points}
-    assert np.hypot(*np.diff(np.vstack([points, points[:1]]), axis=0).T).max() <= 3
+    assert np.hypot(*np.diff(np.vstack([points, points[:1]]), axis=0).T).max() <= spacing
 
 
 @pytest.mark.parametrize(("kernel", "expected"), [(0.3, 1), (1.9, 1), (2.1, 3), (5, 5), (24.9, 25), (25, 25)])

@@ -18,6 +18,7 @@ from dfrepro.forge import reconstruct_pretrained
 from dfrepro.forge.fia_usa import FiaUsa
 from dfrepro.forge.reconstruct import (
     Reconstructions,
+    _rate,
     beside,
     load_reconstructors,
     reconstruct,
@@ -128,6 +129,17 @@ def test_training_is_a_function_of_its_seed(store, tmp_path):
         assert a != c
 
 
+def test_the_learning_rate_rises_for_a_tenth_of_the_steps_and_falls_as_a_cosine():
+    done = np.linspace(0, 1, 201)
+    share = np.array([_rate(x) for x in done]) / ((1 + np.cos(np.pi * done)) / 2).clip(1e-9)
+    rising = done < 0.0985
+    np.testing.assert_allclose(np.diff(share[rising]), 0.05, rtol=1e-6)  # straight, to the whole at a tenth
+    assert 0 < share[0] < 0.05
+    assert share[rising].max() < 0.99
+    np.testing.assert_allclose(share[(done > 0.0995) & (done < 1)], 1)
+    assert _rate(1) == 0
+
+
 def test_reconstructors_learn_from_reals_only(store, tmp_path):
     with pytest.raises(WorkbookError, match="1 of the 13 faces are fakes"):
         train_reconstructors(store, np.arange(REALS + 1), tmp_path / "out", steps=1, progress=False)
@@ -196,15 +208,16 @@ def test_a_worker_is_sent_the_path_and_not_the_pixels(store):
     np.testing.assert_array_equal(pickle.loads(sent).of(7)["sr"], made.of(7)["sr"])  # noqa: S301
 
 
-def test_killed_and_started_again_it_goes_on_and_ends_the_same(store, tmp_path):
+@pytest.mark.parametrize(("save_every", "left"), [(1, 2), (3, 4)])
+def test_killed_and_started_again_it_goes_on_and_ends_the_same(store, tmp_path, save_every, left):
     whole = reconstruct(store, range(10), {"ae": Darker()}, tmp_path / "whole", batch=2, progress=False)
     out, killed, again = tmp_path / "out", Darker(until=7), Darker()
     with pytest.raises(KeyboardInterrupt):
-        reconstruct(store, range(10), {"ae": killed}, out, batch=2, save_every=1, progress=False)
+        reconstruct(store, range(10), {"ae": killed}, out, batch=2, save_every=save_every, progress=False)
     assert not out.exists()
     made = reconstruct(store, range(10), {"ae": again}, out, batch=2, progress=False)
     np.testing.assert_array_equal(made.pixels, whole.pixels)
-    assert (killed.seen, again.seen) == (8, 2)
+    assert (killed.seen, again.seen) == (8, left)
     assert not list(tmp_path.glob(".*"))
 
 
