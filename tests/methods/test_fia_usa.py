@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
 import timm
 import torch
 import torch.distributed as dist
@@ -21,7 +22,7 @@ from dfrepro.data.manifest import Face, FaceStore
 from dfrepro.errors import WorkbookError
 from dfrepro.files import ROOT
 from dfrepro.methods import fia_usa
-from dfrepro.methods.fia_usa import VARIANTS, FiaUsaLoss, Variant, build, check_pairs, rcr, regions
+from dfrepro.methods.fia_usa import VARIANTS, FiaUsaLoss, Variant, build, check_pairs, mean_units, rcr, regions
 from dfrepro.methods.fia_usa_affs import (
     NORMALISATIONS,
     ChannelErrors,
@@ -124,6 +125,16 @@ def test_rcr_is_the_sum_over_all_pairs_of_pixels_divided_by_their_number(tau):
     found = rcr(real, fake, masks, tau)
     assert (found.pcr.item(), found.icr.item()) == pytest.approx(brute_force(real, fake, masks, tau), rel=1e-12)
     assert found.skipped == 0
+
+
+@pytest.mark.parametrize("cells", [1, 2, 5])
+def test_the_mean_of_a_region_is_over_its_own_cells_however_few(cells):
+    features, region = random(1, 4, 3, 3), torch.zeros(1, 2, 9, dtype=torch.float64)
+    region[0, 0, :cells] = 1
+    units = [features[0].flatten(1)[:, i] / features[0].flatten(1)[:, i].norm() for i in range(cells)]
+    inside, outside = mean_units(features, region)[0]
+    torch.testing.assert_close(inside, sum(units) / cells)
+    assert not outside.any()  # and an empty one is no division by zero
 
 
 def test_rcr_is_ln_2_at_indifference():
@@ -263,6 +274,26 @@ def test_affs_ranks_planted_mask_aligned_channels_first(normalisation):
     assert selection.indices[0].tolist() == [3, 7, 11]
 
 
+def test_each_normalisation_of_eq_9_is_what_its_name_says():
+    real, fake = 0.01 * random(2, 3, 5, 5).numpy() + 0.3, 0.01 * random(2, 3, 5, 5, seed=1).numpy() + 0.3
+
+    def each(maps: np.ndarray, change) -> np.ndarray:
+        return np.stack([[change(one) for one in maps_of_a_pair] for maps_of_a_pair in maps])
+
+    def min_max(one: np.ndarray) -> np.ndarray:
+        return (one - one.min()) / (one.max() - one.min())
+
+    expected = {
+        "absolute": each(np.abs(real - fake), min_max),
+        "signed": each(real - fake, min_max),
+        "each-map": np.abs(each(real, min_max) - each(fake, min_max)),
+        "z-score": each(np.abs(real - fake), lambda one: scipy.stats.zscore(one, axis=None)),
+    }
+    assert expected.keys() == NORMALISATIONS.keys()
+    for name, maps in expected.items():
+        np.testing.assert_allclose(NORMALISATIONS[name](torch.tensor(real), torch.tensor(fake)), maps, atol=1e-9)
+
+
 def test_a_channel_aligned_in_the_other_direction_is_found_by_the_absolute_difference_alone():
     pairs = planted(8, {2: -5.0, 5: 5.0})
     assert set(errors_of(*pairs).argsort()[:2].tolist()) == {2, 5}
@@ -325,6 +356,7 @@ def test_channels_before_and_after_affs_are_those_of_table_7(printed, network):
 )
 def test_the_rule_for_networks_outside_table_7_gives_its_efficientnets(family, widths):
     assert kept_channels(f"{family}_other", widths) == widths[:4]
+    assert kept_channels(f"{family}_other", (8, *widths)) == widths[:4]  # whatever stands before C2's own stage
 
 
 def test_small_networks_keep_fewer_channels_than_they_have():
@@ -350,6 +382,16 @@ def test_ranking_a_network_finds_the_channel_that_follows_the_mask(monkeypatch):
     assert errors[0].argmin() == worst
     detector.selection.keep_least(errors)
     assert worst in detector.selection.indices[0]
+
+
+def test_ranking_compares_each_fake_with_its_real():
+    detector, batch = build(Variant(), TINY, 0).eval(), pair_batch()
+    found = rank_channels(detector, [batch])
+    with torch.no_grad():
+        real, fake = (detector.stages(detector.preprocess(batch["image"][k::2]))[1] for k in (0, 1))
+    assert found[0].isfinite().all()  # C5 is one pixel here, which cannot answer
+    for error, r, f in zip(found, real, fake, strict=True):
+        torch.testing.assert_close(error, errors_of(r, f, batch["mask"][1::2] / 255), rtol=1e-4, atol=1e-6)
 
 
 def test_ranking_is_in_evaluation_mode_repeatable_and_leaves_the_network_as_it_was():

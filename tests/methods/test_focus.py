@@ -53,6 +53,16 @@ def test_sobel_is_scipys_gradient_magnitude_over_its_maximum():
         np.testing.assert_allclose(edges, magnitude / magnitude.max(), atol=1e-5)
 
 
+def test_a_face_with_hardly_any_high_frequencies_is_not_blown_up_to_the_whole_range():
+    """What deviates by less than one step of a stored pixel is divided by that step."""
+    x = 0.5 + 1e-3 * noise(1) / 255
+    u, v = np.indices((32, 32))
+    spectrum = fft.dctn(x.double().numpy(), axes=(2, 3), norm="ortho")
+    residual = fft.idctn(np.where(u + v > 16, spectrum, 0), axes=(2, 3), norm="ortho")
+    np.testing.assert_allclose(HighFrequencies(32)(x), (1 + 255 * residual) / 2, atol=1e-4)
+    assert 0.05 < 255 * np.abs(residual).max() < 0.5
+
+
 def test_grey_sobel_is_that_of_the_mean_colour_three_times():
     x = noise(1) / 255
     edges = Sobel(grey=True)(x)
@@ -243,6 +253,18 @@ def test_the_encoder_is_the_timm_network_itself(spec):
 
 
 @pytest.mark.parametrize("spec", ENCODERS, ids=lambda spec: spec.name)
+def test_both_encoders_read_what_a_plain_one_would_of_the_face_and_of_its_edges(spec):
+    """The face as stored, and the filtered face as if it were stored, each standardised as the network's own is."""
+    model, plain, entered = build("focus", spec, 0).eval(), build_plain(spec, 0), []
+    for stream in model.streams:
+        stream.vit.patch_embed.register_forward_pre_hook(lambda module, inputs: entered.append(inputs[0]))
+    model(noise(2))
+    edges = 255 * Sobel()(noise(2) / 255)
+    for ours, shown in zip(entered, (noise(2), edges), strict=True):
+        torch.testing.assert_close(ours, plain.preprocess(shown))
+
+
+@pytest.mark.parametrize("spec", ENCODERS, ids=lambda spec: spec.name)
 def test_class_attention_is_what_the_last_block_computes(spec):
     model = build_plain(spec, 0).eval()
     attention = model.backbone.blocks[-1].attn
@@ -279,10 +301,16 @@ def test_encoders_are_not_shared_and_the_seed_alone_decides_them(focus):
     assert not torch.equal(other.streams[0].vit.patch_embed.proj.weight, first)
 
 
-def test_fused_map_takes_each_place_from_the_stream_that_won_it(focus):
-    x = noise(8)
-    maps, output = focus.car_maps(x), focus.eval()(x, detail=True)
+def test_fused_map_takes_each_place_from_the_stream_that_won_it():
+    focus, x, scores = build("focus", TINY, 0).eval(), noise(8), []
+    for mlp in focus.cl.scores:
+        mlp.register_forward_hook(lambda module, inputs, output: scores.append(output))
+    focus(x)
+    with torch.no_grad():
+        focus.cl.scores[0][-1].bias.add_((scores[1] - scores[0]).median())  # each stream wins half of the places
+    maps, output = focus.car_maps(x), focus(x, detail=True)
     b = output.selection.view(8, 4, 4).bool()
+    assert 0.4 < b.float().mean() < 0.6
     assert torch.equal(maps.fused, torch.where(b, maps.streams[:, 1], maps.streams[:, 0]))
     added = Focus(FocusConfig(fusion="add"), TINY)
     added.load_state_dict(focus.state_dict())

@@ -72,6 +72,13 @@ def test_targets_that_keep_their_scale_are_cut_at_one():
     assert as_targets(torch.tensor([[[0.25, 1.5]]]).mT, torch.tensor([1]), 2, rescale=False).max() == 1
 
 
+def test_targets_that_keep_their_scale_are_cut_before_they_are_enlarged():
+    maps, fake = 3 * normal(1, 4, 4).abs(), torch.tensor([1])
+    assert (maps > 1).any()
+    enlarged = torch.nn.functional.interpolate(maps.clamp(0, 1)[None], (9, 9), mode="bilinear")[0]
+    torch.testing.assert_close(as_targets(maps, fake, 9, rescale=False), enlarged)
+
+
 def test_shuffling_moves_every_fakes_map_and_no_reals():
     maps = torch.arange(9.0)[:, None, None].expand(-1, 2, 2)
     labels = torch.tensor([0, 1, 1, 0, 1, 1, 1, 0, 1])
@@ -179,6 +186,15 @@ def test_the_loss_is_cross_entropy_plus_a_tenth_of_the_maps():
     assert float(loss) == pytest.approx(float(ce + 0.1 * bce), rel=1e-4)
 
 
+def test_masks_as_bytes_or_floats_are_the_same_targets():
+    levels = torch.tensor([0, 51, 204, 255], dtype=torch.uint8).view(1, 2, 2)
+    like, fake = torch.zeros(1, 2, 2), torch.tensor([1])
+    shares = torch.tensor([[[0, 0.2], [0.8, 1]]])
+    for given in (levels, shares):
+        torch.testing.assert_close(MapSupervision.targets(given, fake, like), shares, rtol=0, atol=1e-6)
+        assert MapSupervision.targets(given, fake, like).max() == 1
+
+
 def test_all_weights_of_the_evaluation_model_are_trained():
     model = build_evaluation(EFFICIENTNET, 0)
     batch = {"image": noise(4, 64), "label": torch.arange(4) % 2, "mask": torch.rand(4, 64, 64)}
@@ -214,6 +230,13 @@ def test_map_scores_are_those_of_the_pixels():
     assert scores.map_auc_face == pytest.approx(np.mean(each))
     assert scores.chance_iou == pytest.approx(truth.mean())
     assert scores.as_dict().keys() >= {"map_auc", "map_iou"}
+
+
+def test_a_pixel_is_forged_where_its_mask_is_above_half_of_the_range():
+    shares = torch.tensor([[[0.0, 0.49], [0.51, 1.0]]])
+    for masks in (shares, (255 * shares).round().to(torch.uint8)):
+        scores = score_maps((shares > 0.5).float(), masks)
+        assert (scores.map_auc, scores.map_iou, scores.chance_iou) == (1, 1, 0.5)
 
 
 def test_the_true_mask_scores_one_and_a_shuffled_one_much_less():

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from dfrepro.errors import WorkbookError
-from dfrepro.methods.fpg import FPG, QualityBranch, build, similarity
+from dfrepro.methods.fpg import FPG, FPGLoss, QualityBranch, build, similarity
 from dfrepro.methods.fpg_quality import DegradationQuality, LaplacianQuality, ManifestQuality, sharpness
 from dfrepro.train.models import Backbone, Detector, Output
 from tests.synthetic import noise
@@ -162,6 +162,17 @@ def test_the_loss_is_the_weighed_sum_of_its_three_terms():
     torch.testing.assert_close(loss, cross_entropy + 0.2 * alike + 0.5 * quality)
     assert set(parts) == {"cross_entropy", "similarity", "quality"}
     torch.testing.assert_close(parts["quality"], quality)
+
+
+def test_the_loss_has_the_weights_of_the_code_and_the_classifier_its_dropout():
+    """SPEC P0: CE + .075 L_sim + MSE(q, Q), and a dropout of .4."""
+    detector, batch, target = build(SMALL, CONVNEXT, seed=0).eval(), pairs(3), LaplacianQuality(8.0, 12.0)
+    for loss_fn in (FPGLoss(target), FPG().loss(target)):
+        loss, parts = loss_fn(detector, batch)
+        expected = parts["cross_entropy"] + 0.075 * parts["similarity"] + parts["quality"]
+        torch.testing.assert_close(loss, expected)
+    dropped = detector.train().dropout(torch.ones(100_000)) == 0
+    assert dropped.float().mean().item() == pytest.approx(0.4, abs=0.01)
 
 
 def test_the_loss_reports_the_shares_of_fakes_that_were_refined_and_skipped():

@@ -317,6 +317,20 @@ def test_delta_is_shared_by_the_batch():
     torch.testing.assert_close(found[0], found[1] + found[2] + found[3])
 
 
+def test_the_strength_of_delta_is_relative_to_the_mean_deviation_and_counts_the_least():
+    """Two images of deviations 1 and 3, a channel of each kind: clamping begins at the least."""
+    texture = torch.tensor([-1.0, 1.0], dtype=torch.float64).repeat(8).view(4, 4)
+    h = torch.stack([texture * scale for scale in (1, 3, 3, 1)]).view(2, 2, 4, 4)
+    net = nn.Sequential(nn.Identity())
+    delta = torch.tensor([[0, 0], [0.5, -1.5]], dtype=torch.float64)
+    with PIM(net, ["0"]) as pim:
+        with pim.recording():
+            net(h)
+        found = pim.strength([delta])
+    assert float(found["delta_sigma"]) == pytest.approx((0.5 / 2 + 1.5 / 2) / 2, rel=1e-4)  # EPS under the root
+    assert float(found["sigma_min"]) == pytest.approx(1 - 1.5, rel=1e-3)
+
+
 def test_a_site_that_is_never_reached_is_named():
     net = nn.ModuleDict({"used": nn.Identity(), "unused": nn.Identity()})
     with PIM(net, ["unused"]) as pim, pim.recording(), pytest.raises(WorkbookError, match="unused"):
