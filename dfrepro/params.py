@@ -43,6 +43,7 @@ class Standin(Model):
     val: Count
     test: Count
     cross: Count
+    wild: Count
     images: Count
     frames: Count
     cross_frames: Count
@@ -254,13 +255,9 @@ class Params(Model):
         return self.runs[name]
 
     def in_grid(self, name: str) -> bool:
-        """Whether a run is made: it is in the grid, and there are faces to train it on.
-
-        Of all sets but FF++ the stand-in has test faces alone.
-        """
-        declared = self.datasets[self.run(name).data.dataset]
-        trainable = declared.layout == "ffpp" or self.roots[declared.root] != STANDIN
-        return trainable and (self.grid == "full" or name in self.core)
+        """Whether a run is made. Raises `WorkbookError` for one that is not declared."""
+        self.run(name)
+        return self.grid == "full" or name in self.core
 
     def maps_in_grid(self, name: str) -> bool:
         """Whether these maps are made: they are in the grid, and the network that makes them is."""

@@ -99,10 +99,7 @@ def test_paper_scale_holds_the_papers_settings():
 def test_the_core_grid_leaves_rows_out_and_the_full_grid_none():
     core, full = params.load(scale="laptop"), params.load(scale="laptop", grid="full")
     assert 0 < sum(core.in_grid(run) for run in core.runs) < len(core.runs)
-    trained_on_wdf = {"pel-full-wdf", "pel-rgb-wdf"}
-    assert {run for run in full.runs if not full.in_grid(run)} == trained_on_wdf  # the stand-in's has test faces alone
-    real = params.load(scale="laptop", grid="full", roots=full.roots | {"wdf": "/data/WildDeepfake"})
-    assert all(real.in_grid(run) for run in real.runs)
+    assert all(full.in_grid(run) for run in full.runs)
 
 
 def test_a_run_in_both_files_is_an_error_and_so_is_a_word_in_the_wrong_one(tmp_path):

@@ -25,8 +25,7 @@ TRAIN = [(name, stage) for name, stage in EVERY if name.split("-")[0] == "train"
 
 def test_every_run_is_trained_by_one_stage_and_scored_by_one():
     full = params.load(scale="laptop", grid="full")
-    made = {run for run in full.runs if full.in_grid(run)}  # a stand-in without training faces trains nothing
-    for stages, wanted in ((STAGES, P.core), (GRID, made - P.core)):
+    for stages, wanted in ((STAGES, P.core), (GRID, full.runs.keys() - P.core)):
         for verb in ("train", "evaluate"):
             runs = [run for name, stage in stages.items() if name.startswith(verb) for run in stage["matrix"]["run"]]
             assert sorted(runs) == sorted(wanted)

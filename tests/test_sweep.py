@@ -88,7 +88,6 @@ def test_dvc_is_told_of_what_was_made_by_the_stages_that_make_it(made, monkeypat
         "grid/dvc.yaml:train-sbi@dual-sbi-s02-m02-1", "grid/dvc.yaml:evaluate@dual-sbi-s02-m02-1",
     ]  # fmt: skip
     assert len(sweep.targets([("run", run, 0) for run in ALL])) == 2 * len(ALL)  # every run has its stages
-    assert sweep.targets([("run", "pel-full-wdf", 0)]) == []  # on a licensed copy alone: it has none
 
 
 def test_what_was_made_before_a_kill_is_told_by_the_next_sweep_unless_the_code_has_changed(made, monkeypatch):

@@ -95,6 +95,7 @@ def units(spec: StandinSpec) -> list[Unit]:
     result = [Unit("ffpp", number, split) for number, split in enumerate(splits)]
     for dataset in ("dfd", "cdfv2", "dfdc", "dfdcp", "wdf"):
         result += [Unit(dataset, number) for number in range(spec.cross // 2)]
+    result += [Unit("wdf", spec.cross // 2 + number, "train") for number in range(spec.wild // 2)]
     return result + [Unit("diff", number) for number in range(-(-spec.images // 4))]
 
 
@@ -235,11 +236,11 @@ def _dfdcp(root: Path, spec: StandinSpec, seed: int, unit: Unit) -> Iterator[Fil
 
 def _wdf(root: Path, spec: StandinSpec, seed: int, unit: Unit) -> Iterator[Film]:
     def name(rng: np.random.Generator, recipe: Recipe | None, people: tuple[str, ...], number: int) -> str:
-        return f"test/{2 * number + int(people[0]) % 2}"
+        return f"{unit.split}/{2 * number + int(people[0]) % 2}"
 
     for film, recipe in _pair(Studio(WDF, spec, seed, unit, spec.cross_frames), _cast(unit), name):
-        folder = root / "WildDeepfake" / f"{'fake' if recipe else 'real'}_test"
-        _write_frames(folder / film.video.removeprefix("test/"), uploaded(film.frames, WDF.crf))
+        folder = root / "WildDeepfake" / f"{'fake' if recipe else 'real'}_{unit.split}"
+        _write_frames(folder / film.video.split("/")[1], uploaded(film.frames, WDF.crf))
         yield film
 
 

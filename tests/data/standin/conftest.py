@@ -6,7 +6,7 @@ import pytest
 
 from dfrepro.data.standin import StandinSpec, generate
 
-TINY = StandinSpec(train=2, val=2, test=2, cross=4, images=2, frames=4, cross_frames=3)
+TINY = StandinSpec(train=2, val=2, test=2, cross=4, wild=4, images=2, frames=4, cross_frames=3)
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from dfrepro.data.standin.spec import StandinSpec
 from dfrepro.data.standin.trees import Studio, Unit
 
 PAIRS, FRAMES = 12, 2
-SPEC = StandinSpec(train=2 * PAIRS, val=0, test=0, cross=0, images=0, frames=FRAMES)
+SPEC = StandinSpec(train=2 * PAIRS, val=0, test=0, cross=0, wild=0, images=0, frames=FRAMES)
 
 
 @pytest.fixture(scope="module")

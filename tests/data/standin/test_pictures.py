@@ -16,7 +16,7 @@ from dfrepro.data.standin.render import project, seen_at
 from dfrepro.data.standin.spec import StandinSpec, generator
 from dfrepro.data.standin.trees import Studio, Unit
 
-SPEC = StandinSpec(train=4, val=0, test=0, cross=0, images=0, frames=2)
+SPEC = StandinSpec(train=4, val=0, test=0, cross=0, wild=0, images=0, frames=2)
 
 
 @pytest.fixture(scope="module")

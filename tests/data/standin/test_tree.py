@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from itertools import combinations
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +12,7 @@ from dfrepro.data.layouts import FAKE, REAL, layout
 from dfrepro.data.standin import VERSION, StandinSpec, generate, trees
 from dfrepro.errors import WorkbookError
 
-SMALL = StandinSpec(train=2, val=0, test=2, cross=0, images=1, frames=2, cross_frames=2)
+SMALL = StandinSpec(train=2, val=0, test=2, cross=0, wild=0, images=1, frames=2, cross_frames=2)
 ROOTS = {
     "ffpp": "FaceForensics++",
     "dfd": "FaceForensics++",
@@ -35,7 +36,7 @@ def test_bytes_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
 
 
 def test_another_seed_gives_other_videos(tmp_path: Path) -> None:
-    spec = StandinSpec(train=2, val=0, test=0, cross=0, images=0, frames=1)
+    spec = StandinSpec(train=2, val=0, test=0, cross=0, wild=0, images=0, frames=1)
     for seed in (1, 2):
         generate(tmp_path / str(seed), spec, seed=seed, workers=1, progress=False)
     one, two = digests(tmp_path / "1"), digests(tmp_path / "2")
@@ -95,7 +96,8 @@ def test_every_set_is_read_by_its_official_layout(tiny_tree: Path, name: str) ->
     assert set(labels.values()) == {REAL, FAKE}
     if name not in ("ffpp", "diff"):  # those have four fakes a real
         assert sum(labels.values()) * 2 == len(labels)
-    assert all(video.split == "test" for video in videos if name != "ffpp")
+    trained_on = ["train", "val"] if name == "ffpp" else ["train"] if name == "wdf" else []
+    assert {video.split for video in videos} == {*trained_on, "test"}
 
 
 @pytest.mark.parametrize("compression", ["c23", "c40"])
@@ -111,15 +113,15 @@ def test_each_ffpp_pair_has_two_reals_and_eight_fakes_with_masks(tiny_tree: Path
 
 
 def test_splits_share_no_person(tiny_tree: Path) -> None:
-    people: dict[str, set[str]] = {}
-    for video in layout("ffpp").videos(tiny_tree / "FaceForensics++", "c23"):
-        people.setdefault(video.split, set()).update(video.identities)
-    assert not people["train"] & people["test"]
-    assert not people["train"] & people["val"]
-    assert not people["val"] & people["test"]
+    truth = pd.read_parquet(tiny_tree / "truth.parquet").set_index(["dataset", "manipulation", "video"])
+    for name in ("ffpp", "wdf"):
+        people: dict[str, set[str]] = {}
+        for video in layout(name).videos(tiny_tree / ROOTS[name], "c23"):
+            people.setdefault(video.split, set()).update(truth.loc[[video.key], "identities"].iloc[0])
+        assert not any(people[one] & people[other] for one, other in combinations(people, 2))
 
 
-@pytest.mark.parametrize("wrong", [{"train": 3}, {"cross": 2}, {"frames": -1}, {"size": 64}])
+@pytest.mark.parametrize("wrong", [{"train": 3}, {"cross": 2}, {"wild": 6}, {"frames": -1}, {"size": 64}])
 def test_sizes_that_make_no_pairs_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(WorkbookError, match=next(iter(wrong))):
         StandinSpec(**wrong)
