@@ -60,14 +60,15 @@ def unit_range(maps: Tensor) -> Tensor:
     """Min–max of every map (P, C, h, w) to [0, 1]; a constant map becomes 0."""
     low, high = maps.amin((2, 3), keepdim=True), maps.amax((2, 3), keepdim=True)
     span = high - low
-    return torch.where(span > 0, (maps - low) / torch.where(span > 0, span, 1), 0)
+    return torch.where(span > 0, (maps - low) / span, 0)
 
 
 def standardised(maps: Tensor) -> Tensor:
     """Every map (P, C, h, w) at mean 0 and deviation 1; a constant map becomes 0."""
     centred = maps - maps.mean((2, 3), keepdim=True)
     sigma = centred.square().mean((2, 3), keepdim=True).sqrt()
-    return torch.where(sigma > 0, centred / torch.where(sigma > 0, sigma, 1), 0)
+    varies = maps.amax((2, 3), keepdim=True) > maps.amin((2, 3), keepdim=True)  # a constant's σ may be rounding
+    return torch.where(varies, centred / sigma, 0)
 
 
 NORMALISATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # F of real and fake maps (P, C, h, w)

@@ -294,6 +294,12 @@ def test_each_normalisation_of_eq_9_is_what_its_name_says():
         np.testing.assert_allclose(NORMALISATIONS[name](torch.tensor(real), torch.tensor(fake)), maps, atol=1e-9)
 
 
+@pytest.mark.parametrize("normalisation", NORMALISATIONS)
+def test_maps_that_differ_by_a_constant_have_no_answer(normalisation):
+    level = torch.full((1, 2, 7, 7), 0.1)  # its mean in float32 is not .1
+    assert not NORMALISATIONS[normalisation](level, torch.zeros_like(level)).any()
+
+
 def test_a_channel_aligned_in_the_other_direction_is_found_by_the_absolute_difference_alone():
     pairs = planted(8, {2: -5.0, 5: 5.0})
     assert set(errors_of(*pairs).argsort()[:2].tolist()) == {2, 5}
