@@ -3,7 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export NO_ALBUMENTATIONS_UPDATE := 1
-export MPLBACKEND := agg
 unexport PYTHONDONTWRITEBYTECODE # each stage is a process: without .pyc files it compiles torch and timm anew, 5 seconds of it
 
 .DEFAULT_GOAL := help

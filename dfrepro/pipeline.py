@@ -285,6 +285,7 @@ def notebook(p: Params, name: str) -> None:
     (p.artifacts / "figures" / name).mkdir(parents=True, exist_ok=True)
     failed = p.artifacts / "failed" / f"{name}.ipynb"
     failed.parent.mkdir(parents=True, exist_ok=True)
+    os.environ.pop("MPLBACKEND", None)  # the kernel's own shows figures; a shell's `agg` would not
     try:
         papermill.execute_notebook(
             NOTEBOOKS / f"{name}.ipynb", failed, parameters={"scale": p.scale}, kernel_name="python3", progress_bar=True
