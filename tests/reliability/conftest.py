@@ -21,7 +21,7 @@ from dfrepro.files import ROOT, read_json, write_json
 
 RUN = "erm-df"
 SIZES = {
-    "standin": {"train": 2, "val": 2, "test": 2, "cross": 4, "images": 1, "frames": 3, "cross_frames": 1},
+    "standin": {"train": 2, "val": 2, "test": 2, "cross": 4, "wild": 4, "images": 1, "frames": 3, "cross_frames": 1},
     "faces": {"n_frames": 3, "size": 40, "margin": 0.25},
     "training": {"epochs": 40, "batch": 8, "frames": 3, "optimiser": "adamw", "lr": 0.002},
 }
