@@ -254,6 +254,11 @@ class Params(Model):
         _declared(name, self.runs, "run", "runs", where="params.yaml")
         return self.runs[name]
 
+    @property
+    def trained_on(self) -> dict[str, str]:
+        """The set that each run trains on, by its layout's name, as scores have it."""
+        return {name: self.datasets[run.data.dataset].layout for name, run in self.runs.items()}
+
     def in_grid(self, name: str) -> bool:
         """Whether a run is made. Raises `WorkbookError` for one that is not declared."""
         self.run(name)

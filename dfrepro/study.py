@@ -4,7 +4,8 @@
 that what a newcomer's `make repro` has made stays as it is; the two share one DVC cache. As there, the data come from
 `dvc repro`, the networks from a sweep (one process a core), all else from `dvc repro` again. Killed and called again it
 goes on: what is done is not done again. When it ends, or with `collect` at any time, what was found is copied to
-results/study/: claims.json, every run's metrics, the notebooks' figures, provenance.json.
+results/study/: claims.json, every run's metrics and card, the notebooks' figures, provenance.json. What verdicts rest
+on (evidence/, ten megabytes) stays in the clone.
 """
 
 import os
@@ -81,7 +82,7 @@ def collect(words: dict[str, Any]) -> None:
     if done.returncode:
         raise WorkbookError("its claims cannot be judged", where=CLONE, remedy="Read the message above")
     shutil.rmtree(RESULTS, ignore_errors=True)
-    shutil.copytree(CLONE / "results" / scale, RESULTS)
+    shutil.copytree(CLONE / "results" / scale, RESULTS, ignore=shutil.ignore_patterns("evidence"))
     figures = CLONE / "artifacts" / scale / "figures"
     if figures.exists():
         shutil.copytree(figures, RESULTS / "figures")

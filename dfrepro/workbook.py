@@ -244,7 +244,8 @@ class Workbook:
         from dfrepro.report.schema import load_claims
         from dfrepro.report.verdict import judge
 
-        evidence = Evidence(measured, scores, n_boot=self.params.sizes.evaluation.n_bootstrap)
+        p = self.params
+        evidence = Evidence(measured, scores, n_boot=p.sizes.evaluation.n_bootstrap, trained_on=p.trained_on)
         wanted = set(claims)
         judged = [as_dict(judge(claim, evidence)) for claim in load_claims() if claim.id in wanted]
         rows = [

@@ -54,6 +54,7 @@ def test_the_clone_has_the_words_and_the_repository_keeps_its_own(elsewhere):
 def test_what_was_found_is_copied_with_where_it_comes_from(elsewhere, monkeypatch):
     study.prepare(WORDS)
     write_json(study.CLONE / "results" / "smoke" / "claims.json", {"claims": []})
+    write_json(study.CLONE / "results" / "smoke" / "evidence" / "large.json", {})
     figure = study.CLONE / "artifacts" / "smoke" / "figures" / "02_pim" / "rise.png"
     figure.parent.mkdir(parents=True)
     figure.write_bytes(b"png")
@@ -63,4 +64,5 @@ def test_what_was_found_is_copied_with_where_it_comes_from(elsewhere, monkeypatc
     assert provenance["commit"] == study._commit(elsewhere)
     assert {name: provenance[name] for name in WORDS} == WORDS
     assert (study.RESULTS / "claims.json").exists()
+    assert not (study.RESULTS / "evidence").exists()
     assert (study.RESULTS / "figures" / "02_pim" / "rise.png").exists()

@@ -8,6 +8,7 @@ are computed from there.
 """
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,11 +30,11 @@ def evidence(p: Params, *, n_boot: int | None = None) -> Evidence:
 
     From the artifacts; where there is none, from what was kept.
     """
-    draws = n_boot or p.sizes.evaluation.n_bootstrap
+    rest_on = partial(Evidence, n_boot=n_boot or p.sizes.evaluation.n_bootstrap, trained_on=p.trained_on)
     found = scores(p)
     if found is None and (folder := _kept(p)).exists():
-        return Evidence(pd.read_parquet(folder / "measured.parquet"), _score(_read_kept(folder)), n_boot=draws)
-    return Evidence(measured(p), None if found is None else _score(found), n_boot=draws)
+        return rest_on(pd.read_parquet(folder / "measured.parquet"), _score(_read_kept(folder)))
+    return rest_on(measured(p), None if found is None else _score(found))
 
 
 def keep(p: Params, evidence: Evidence) -> None:

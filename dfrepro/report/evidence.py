@@ -9,7 +9,7 @@ and condition: a difference between two runs is then a difference on the same vi
 drawn independently, which makes the intervals of FF++-shaped sets a little too narrow.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -104,14 +104,16 @@ class Evidence:
     results, scores : the frames described at the top of this module; either may be None.
     n_boot : number of bootstrap draws.
     seed : of the draws; the same seed and data give the same intervals to the last bit.
+    trained_on : the test set of the data that a run was trained on, where that is not FF++.
 
     Raises `WorkbookError` for a missing column or a measurement given twice.
     """
 
     def __init__(
-        self, results: pd.DataFrame | None, scores: pd.DataFrame | None = None, *, n_boot: int = 2000, seed: int = 0
-    ):
-        self.n_boot, self.seed = n_boot, seed
+        self, results: pd.DataFrame | None, scores: pd.DataFrame | None = None, *, n_boot: int = 2000, seed: int = 0,
+        trained_on: Mapping[str, str] | None = None,
+    ):  # fmt: skip
+        self.n_boot, self.seed, self._trained_on = n_boot, seed, dict(trained_on or {})
         self._points = _points(results)
         self._scores = _scores(scores)
         self._videos = {} if scores is None else {name: _videos(group) for name, group in scores.groupby("dataset")}
@@ -119,6 +121,10 @@ class Evidence:
         self._drawn = lru_cache(maxsize=None)(self._drawn_once)
         self._weights = lru_cache(maxsize=None)(self._weights_once)
         self.asked: set[tuple[str, int, str, str]] = set()  # run, seed, test set, condition: what a verdict rests on
+
+    def own_set(self, run: str) -> str:
+        """The test set of the data that the run was trained on."""
+        return self._trained_on.get(run, "ffpp")
 
     def seeds(self, run: str) -> list[int]:
         known = {key[1] for key in self._points if key[0] == run} | {key[1] for key in self._scores if key[0] == run}

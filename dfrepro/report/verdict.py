@@ -9,8 +9,8 @@ networks, and is marked "one seed".
 
 **Cell.** Difference: confirmed if the interval lies above the threshold, refuted if below, else inconclusive.
 Equivalence (two one-sided bounds): confirmed if the interval lies inside ±margin, refuted if it lies outside. Neither,
-whatever the interval, if a side is a detector that ranks FF++, on which all of them are trained, no better than chance
-(interval of its video AUC down to .5): at this scale it has not learned, and nothing about the paper follows from it.
+whatever the interval, if a side is a detector that ranks the set it was trained on no better than chance (interval of
+its video AUC down to .5): at this scale it has not learned, and nothing about the paper follows from it.
 
 **Claim.** Rule `all`: confirmed if every cell is (an intersection–union test needs no correction); refuted if a single
 cell is refuted at level 1 − .05/m, m cells (Bonferroni, since one of many suffices). Rule `most`: more than half of the
@@ -31,7 +31,6 @@ from dfrepro.report.schema import Cell, Claim, Control, Operand
 Verdict = Literal["confirmed", "refuted", "inconclusive", "not testable", "not run"]
 VERDICTS: tuple[Verdict, ...] = ("confirmed", "refuted", "inconclusive", "not testable", "not run")
 LEVEL = 0.95
-LEARNED_ON = "ffpp"
 NO_INTERVAL = "one seed and no scores of videos: no interval can be given"
 Z975 = 1.959964
 T975 = (12.706205, 4.302653, 3.182446, 2.776445, 2.570582, 2.446912, 2.364624, 2.306004, 2.262157)  # 1 to 9 d.o.f.
@@ -127,7 +126,7 @@ def _runs(cell: Cell) -> list[str]:
 
 def _idle(run: str, evidence: Evidence, seeds: list[int]) -> str:
     """What is to be said of a detector that has not learned the set it was trained on; nothing of any other."""
-    own = Operand(run=run, test=LEARNED_ON, metric="video_auc")  # type: ignore[arg-type]
+    own = Operand(run=run, test=evidence.own_set(run), metric="video_auc")  # type: ignore[arg-type]
     values = [evidence.value(own, seed) for seed in seeds]
     if not all(value is not None and np.isfinite(value) for value in values):
         return ""
@@ -135,7 +134,7 @@ def _idle(run: str, evidence: Evidence, seeds: list[int]) -> str:
     interval = lead.interval()
     if interval is None or interval[0] > 0:
         return ""
-    return f"{run} has not learned here (video AUC {lead.mean + 0.5:.2f} on {LEARNED_ON})"
+    return f"{run} has not learned here (video AUC {lead.mean + 0.5:.2f} on {own.test})"
 
 
 def _common_seeds(cell: Cell, evidence: Evidence) -> tuple[list[int], str]:

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from dfrepro import params
 from dfrepro.report.evidence import Evidence
 from dfrepro.report.schema import Cell, Claim, Control, Operand
 from dfrepro.report.verdict import judge, judge_cell, widening
@@ -49,6 +50,14 @@ def test_a_detector_that_has_not_learned_its_own_set_decides_nothing(planted, pl
     assert "a has not" not in judged.reason
     learned = own.assign(run=own.run.replace({"b": "c"}))
     assert judge(claim(cell()), Evidence(away, learned)).verdict == "confirmed"  # what is not known stops nothing
+
+
+def test_what_a_detectors_own_set_is_follows_from_its_training(planted, planted_scores):
+    away = planted({"a": FAR, "b": CLOSE})
+    own = [planted_scores({"b": strength}, seeds=5, dataset=name) for name, strength in (("ffpp", 0.0), ("wdf", 3.0))]
+    for trained_on, verdict in (({}, "inconclusive"), ({"b": "wdf"}, "confirmed")):
+        assert judge(claim(cell()), Evidence(away, pd.concat(own), trained_on=trained_on)).verdict == verdict
+    assert params.load(scale="laptop", grid="full").trained_on["pel-rgb-wdf"] == "wdf"
 
 
 def test_less_is_more_turned_around(planted):
