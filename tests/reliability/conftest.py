@@ -145,7 +145,8 @@ def kill(process: subprocess.Popen) -> None:
 def digests(project: Path) -> dict[str, str]:
     """SHA-256 of every file that the stages made, by its path; hidden ones are nobody's result.
 
-    Of an executed notebook, of its cells and their outputs: papermill notes the time of day beside them.
+    Of an executed notebook, of its cells and their outputs: papermill notes the time of day beside them, and a slider
+    has a random number beside its picture.
     """
     return {str(path.relative_to(project)): _digest(path) for path in sorted(_results(project))}
 
@@ -163,5 +164,7 @@ def _digest(path: Path) -> str:
     content = path.read_bytes()
     if path.suffix == ".ipynb":
         cells = json.loads(content)["cells"]
+        for output in (output for cell in cells for output in cell.get("outputs", ())):
+            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
         content = json.dumps([(cell["source"], cell.get("outputs")) for cell in cells]).encode()
     return hashlib.sha256(content).hexdigest()
