@@ -126,7 +126,8 @@ def _runs(cell: Cell) -> list[str]:
 
 def _idle(run: str, evidence: Evidence, seeds: list[int]) -> str:
     """What is to be said of a detector that has not learned the set it was trained on; nothing of any other."""
-    own = Operand(run=run, test=evidence.own_set(run), metric="video_auc")  # type: ignore[arg-type]
+    own_set = evidence.own_set(run)
+    own = Operand(run=run, test=own_set, metric="video_auc")  # type: ignore[arg-type]
     values = [evidence.value(own, seed) for seed in seeds]
     if not all(value is not None and np.isfinite(value) for value in values):
         return ""
@@ -134,7 +135,7 @@ def _idle(run: str, evidence: Evidence, seeds: list[int]) -> str:
     interval = lead.interval()
     if interval is None or interval[0] > 0:
         return ""
-    return f"{run} has not learned here (video AUC {lead.mean + 0.5:.2f} on {own.test})"
+    return f"{run} has not learned here (video AUC {lead.mean + 0.5:.2f} on {own_set})"
 
 
 def _common_seeds(cell: Cell, evidence: Evidence) -> tuple[list[int], str]:

@@ -47,6 +47,7 @@ def test_a_detector_that_has_not_learned_its_own_set_decides_nothing(planted, pl
     judged = judge(claim(cell()), Evidence(away, own))
     assert judged.verdict == "inconclusive"
     assert "b has not learned here (video AUC 0." in judged.reason
+    assert judged.reason.endswith(" on ffpp)")
     assert "a has not" not in judged.reason
     learned = own.assign(run=own.run.replace({"b": "c"}))
     assert judge(claim(cell()), Evidence(away, learned)).verdict == "confirmed"  # what is not known stops nothing
