@@ -161,8 +161,9 @@ def milliseconds(recipes: dict[str, Recipe], picture: np.ndarray, points: np.nda
             start = time.thread_time()
             recipe(picture, points, rng)
             spent[name].append(time.thread_time() - start)
-    # draws differ in cost, so the mean is the right figure; the slowest 2 % are other programs
-    return {name: 1e3 * float(np.sort(times[5:])[: int(0.98 * n)].mean()) for name, times in spent.items()}
+    # draws differ in cost, so the mean is the right figure; the first five warm up, the slowest 2 % are other programs
+    kept = {name: np.sort(times[5:]) for name, times in spent.items()}
+    return {name: 1e3 * float(times[: int(0.98 * len(times))].mean()) for name, times in kept.items()}
 
 
 def bench() -> list[Row]:
