@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from bench.forge import portrait
 from bench.loop import CONVNEXT, SIZE, datasets
+from bench.measure import operations
 from bench.steps import RULES, images
 from dfrepro.data import landmarks, video
 from dfrepro.data.clip import read_clip
@@ -68,7 +68,7 @@ def step(rule: str) -> Counts:
     with Step(RULES[rule], fabric, model) as take:
         with Operators() as operators:
             take(CrossEntropy(), [images(4, SIZE)])
-        with FlopCounterMode(display=False) as counter:
+        with operations() as counter:
             take(CrossEntropy(), [images(4, SIZE)])
     return {"operators": operators.count, "MFLOP": counter.get_total_flops() / 1e6}
 
@@ -162,7 +162,7 @@ def scoring(faces: int = 64) -> Counts:
                 return np.asarray(super().__getitem__(key))
 
         object.__setattr__(store, "faces", store.faces.view(Watched))
-        with FlopCounterMode(display=False) as counter:
+        with operations() as counter:
             predict_under(detector, store, np.arange(faces), {"clean": None, "shifted": StatisticShift()}, size=SIZE)
     return {"reads of a face": reads["faces read"] / faces, "MFLOP a face": counter.get_total_flops() / faces / 1e6}
 

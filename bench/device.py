@@ -7,13 +7,10 @@ normalisation, activation, optimiser, takes its share of the time. A GPU's memor
 
 import statistics
 from functools import partial
-from math import prod
-from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
-from bench.measure import Row
+from bench.measure import Row, operations
 from bench.steps import stepper
 from dfrepro import params
 from dfrepro.methods.focus_cost import seconds
@@ -21,20 +18,6 @@ from dfrepro.train.models import Backbone
 from dfrepro.train.steps import StepRule
 
 PIM = StepRule(alpha=1.0)
-
-
-def conv_backward(grad: list[int], x: list[int], weight: list[int], *rest: Any, out_shape: Any = None) -> int:
-    """Operations of a convolution's gradients by their shapes: as many as forward for each of input and weight.
-
-    torch's own count forgets that a grouped convolution's weight gradient has its groups: 96 times too many in a
-    depthwise convolution of 96 channels.
-    """
-    return 2 * prod(grad) * prod(weight[1:]) * sum(rest[-1][:2])
-
-
-def counter() -> FlopCounterMode:
-    """torch's counter, right for grouped convolutions too."""
-    return FlopCounterMode(display=False, custom_mapping={torch.ops.aten.convolution_backward: conv_backward})
 
 
 def bench() -> list[Row]:
@@ -56,7 +39,7 @@ def _pass(name: str, spec: Backbone, batch: int) -> Row:
     take = stepper(
         spec, batch=batch, rule=PIM, precision="bf16-mixed" if gpu else "32-true", channels_last=True
     )  # fmt: skip
-    with counter() as counted:
+    with operations() as counted:
         take()
     n = 8192 if gpu else 4096
     a = torch.randn(n, n, device="cuda" if gpu else "cpu", dtype=torch.bfloat16 if gpu else torch.float32)

@@ -1,15 +1,17 @@
-"""What every benchmark shares: a line of the table, where it is written, and one thread."""
+"""What benchmarks share: a line of the table, where it is written, one thread, a count of operations."""
 
 import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import cv2
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from dfrepro.files import ROOT, read_json, write_json
 
@@ -54,6 +56,20 @@ def machine() -> str:
     """What the figures were measured on, in words that name no machine."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     return f"{platform.system()}, {platform.machine()}, {cores()} cores, {gpu}, torch {torch.__version__}"
+
+
+def _conv_backward(grad: list[int], x: list[int], weight: list[int], *rest: Any, out_shape: Any = None) -> int:
+    """Operations of a convolution's gradients by their shapes: as many as forward for each of input and weight.
+
+    torch's own count forgets that a grouped convolution's weight gradient has its groups: 96 times too many in a
+    depthwise convolution of 96 channels.
+    """
+    return 2 * prod(grad) * prod(weight[1:]) * sum(rest[-1][:2])
+
+
+def operations() -> FlopCounterMode:
+    """torch's counter, right for grouped convolutions too."""
+    return FlopCounterMode(display=False, custom_mapping={torch.ops.aten.convolution_backward: _conv_backward})
 
 
 @contextmanager
