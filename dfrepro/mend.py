@@ -41,13 +41,14 @@ def _is_lock(path: Path) -> bool:
 
     try:
         text = path.read_text(encoding="utf-8")
-        COMPILED_LOCKFILE_SCHEMA(_parsed(text))
+        COMPILED_LOCKFILE_SCHEMA(parsed(text))
     except (yaml.YAMLError, UnicodeDecodeError, Invalid):
         return False
     return text.endswith("\n")
 
 
-def _parsed(text: str) -> Any:
+def parsed(text: str) -> Any:
+    """What the text of a dvc.lock says."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster on seven thousand lines
     return yaml.load(text, Loader=loader)  # noqa: S506 - both are safe loaders
 

@@ -13,14 +13,17 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from dfrepro.errors import WorkbookError
-from dfrepro.files import ROOT, write_json
-from dfrepro.mend import mend
+from dfrepro.files import ROOT, atomic_file, atomic_folder, write_json
+from dfrepro.mend import LOCKS, mend, parsed
 
 CLONE, RESULTS = ROOT / "build" / "study", ROOT / "results" / "study"
 WORDS = ("scale", "grid", "seeds")
@@ -33,7 +36,6 @@ def run(words: dict[str, Any], patterns: Sequence[str] = ("*",), *, jobs: int = 
     patterns: which runs; with other patterns than "*" the notebooks are left for later. jobs: processes, 0: one a core.
     """
     prepare(words)
-    mend(CLONE)
     _run(_dvc("checkout", "--quiet"))  # what has been run before is there without running; what has not is no error
     steps = [_dvc("repro", "--keep-going", *DATA)]
     steps += [[sys.executable, "-m", "dfrepro", "sweep", *patterns, "--jobs", str(jobs)]]
@@ -54,16 +56,47 @@ def _run(command: Sequence[str]) -> int:
 
 
 def prepare(words: dict[str, Any]) -> None:
-    """Bring the clone to this commit, with these words in its params.yaml and this repository's DVC cache."""
+    """Bring the clone to this commit, with these words in its params.yaml and this repository's DVC cache.
+
+    What was found there at another commit stays: whether it still holds is for DVC to see.
+    """
     if not CLONE.exists():
         CLONE.parent.mkdir(parents=True, exist_ok=True)
         _git(ROOT, "clone", "--quiet", str(ROOT), str(CLONE))
-    _git(CLONE, "checkout", "--quiet", "--", "params.yaml")
+    mend(CLONE)
     _git(CLONE, "fetch", "--quiet", "origin", _commit(ROOT))
-    _git(CLONE, "checkout", "--quiet", "--detach", _commit(ROOT))
+    with _found_stays(CLONE / "results" / str(words["scale"])):
+        _git(CLONE, "checkout", "--quiet", "--force", "--detach", _commit(ROOT))
     (CLONE / ".dvc" / "config.local").write_text(f"[cache]\n    dir = {ROOT / '.dvc' / 'cache'}\n", encoding="utf-8")
     file = CLONE / "params.yaml"
     file.write_text(with_words(file.read_text(encoding="utf-8"), words), encoding="utf-8")
+
+
+@contextmanager
+def _found_stays(results: Path) -> Iterator[None]:
+    """Results and what dvc.lock says of them, over a checkout that would refuse or take away what git knew of them.
+
+    Killed half-way, the copy of the results is still there and the next call puts it back.
+    """
+    aside = CLONE / "build" / "results"
+    locks = {name: _stages(CLONE / name) for name in LOCKS}
+    if results.exists() and not aside.exists():
+        with atomic_folder(aside) as copy:
+            shutil.copytree(results, copy, dirs_exist_ok=True)
+    yield
+    if aside.exists():
+        shutil.copytree(aside, results, dirs_exist_ok=True)
+        shutil.rmtree(aside)
+    for name, before in locks.items():
+        now = _stages(CLONE / name)
+        if before.keys() - now.keys():
+            with atomic_file(CLONE / name) as partial:
+                text = yaml.safe_dump({"schema": "2.0", "stages": before | now}, sort_keys=False)
+                partial.write_text(text, encoding="utf-8")
+
+
+def _stages(lock: Path) -> dict[str, Any]:
+    return parsed(lock.read_text(encoding="utf-8"))["stages"] or {} if lock.exists() else {}
 
 
 def with_words(text: str, words: dict[str, Any]) -> str:

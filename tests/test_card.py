@@ -107,8 +107,12 @@ def test_the_command_writes_one_card_a_published_run(trained, monkeypatch, capsy
 def test_a_committed_card_shows_the_committed_metrics(path):
     """Where this fails: `python -m dfrepro card` where the artifacts are."""
     rows = re.findall(r"^\| `(\w+)` \| \d+ \+ \d+ \| ([\d.]+) ", path.read_text(), re.M)
-    seeds = [read_json(file) for file in path.parent.parent.glob(f"metrics/{path.stem}-[0-9]*.json")]
+    files = {file.stem: read_json(file) for file in path.parent.parent.glob("metrics/*.json")}
+    seeds = {name.rpartition("-")[2]: sets for name, sets in files.items() if name.rpartition("-")[0] == path.stem}
+    told = re.search(r"^\| seeds \| (.*) \|$", path.read_text(), re.M)
     assert rows
+    assert told
+    assert sorted(seeds) == told[1].split(", ")
     for name, value in rows:
-        found = [sets[key]["video_auc"] for sets in seeds for key in sets if key.split("-c")[0] == name]
+        found = [sets[key]["video_auc"] for sets in seeds.values() for key in sets if key.split("-c")[0] == name]
         assert float(value) == pytest.approx(np.mean(found), abs=6e-4), name

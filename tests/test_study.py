@@ -51,6 +51,36 @@ def test_the_clone_has_the_words_and_the_repository_keeps_its_own(elsewhere):
     assert str(elsewhere / ".dvc" / "cache") in (study.CLONE / ".dvc" / "config.local").read_text()
 
 
+def test_what_was_found_stays_when_the_repository_goes_on(elsewhere):
+    """Git took away the metrics of runs that an old commit held and a new one did not."""
+
+    def commit():
+        for words in (["add", "."], ["-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-qm", "x"]):
+            subprocess.run(["git", *words], cwd=elsewhere, check=True)
+
+    metrics = elsewhere / "results" / "smoke" / "metrics"
+    write_json(metrics / "erm-1.json", {"cdfv2": 0.5})
+    write_json(elsewhere / "results" / "bench.json", {"at": "old"})
+    (elsewhere / "dvc.lock").write_text("schema: '2.0'\nstages: {data: {cmd: old}}\n")
+    (elsewhere / ".gitignore").write_text("build/\n")
+    commit()
+    study.prepare(WORDS)
+    write_json(study.CLONE / "results" / "smoke" / "metrics" / "erm-2.json", {"cdfv2": 0.75})
+    (study.CLONE / "dvc.lock").write_text("schema: '2.0'\nstages: {data: {cmd: old}, train@erm-2: {cmd: train}}\n")
+    (metrics / "erm-1.json").unlink()
+    write_json(metrics / "erm-0.json", {"cdfv2": 0.25})
+    write_json(elsewhere / "results" / "bench.json", {"at": "new"})
+    (elsewhere / "dvc.lock").write_text("schema: '2.0'\nstages: {data: {cmd: new}}\n")
+    commit()
+    study.prepare(WORDS)
+    found = {path.stem for path in (study.CLONE / "results" / "smoke" / "metrics").glob("*.json")}
+    assert found == {"erm-0", "erm-1", "erm-2"}
+    assert read_json(study.CLONE / "results" / "bench.json") == {"at": "new"}
+    said = yaml.safe_load((study.CLONE / "dvc.lock").read_text())["stages"]
+    assert said == {"data": {"cmd": "new"}, "train@erm-2": {"cmd": "train"}}
+    assert not (study.CLONE / "build" / "results").exists()
+
+
 def test_what_was_found_is_copied_with_where_it_comes_from(elsewhere, monkeypatch):
     study.prepare(WORDS)
     write_json(study.CLONE / "results" / "smoke" / "claims.json", {"claims": []})
