@@ -191,7 +191,7 @@ def maps(p: Params, name: str, seed: int) -> None:
     store, paired = _store(p, dataset), focus_maps.needs_pairs(declared.kind)
     source = focus_maps.Source(
         declared.kind, store, window({"crop": p.sizes.crop}, store.meta), shuffle=declared.shuffled, seed=seed,
-        network=load_detector(run_folder(p, declared.run, seed)) if declared.run else None,
+        network=load_detector(run_folder(p, declared.run, seed)).to(_device()) if declared.run else None,
         pairs=Pairs.open(pairs_folder(p, dataset)) if paired else None,
     )  # fmt: skip
     frames = p.training(declared.run).frames if declared.run else store.meta["n_frames"]

@@ -43,7 +43,8 @@ def sweep(scores: pd.DataFrame) -> pd.DataFrame:
     for (run, seed, condition), part in own[own["dataset"] == "ffpp"].groupby(["run", "seed", "condition"]):
         accuracy = metrics.accuracy(part["label"].to_numpy(), part["score"].to_numpy())
         measured.append({"run": run, "seed": seed, "condition": condition, "auc": _auc(part), "accuracy": accuracy})
-    means = pd.DataFrame(measured).groupby(["run", "condition"])[["auc", "accuracy"]].mean().reset_index()
+    seeds = pd.DataFrame(measured).groupby(["run", "condition"])[["auc", "accuracy"]]
+    means = seeds.agg(lambda values: values.mean(skipna=False)).reset_index()
     split = means["condition"].str.rsplit("-", n=1)
     known = means.assign(corruption=split.str[0], level=pd.to_numeric(split.str[-1], errors="coerce"))
     clean = known[known["condition"] == "clean"]
@@ -140,8 +141,12 @@ def draw_maps(
 
 
 def draw_sweep(swept: pd.DataFrame, label: str) -> "Figure":
-    """Draw the frame AUC of each arm over the level of each corruption; Table 3's level is marked."""
+    """Draw the frame AUC of each arm over the level of each corruption; Table 3's level is marked.
+
+    Where a seed's scores are all one number there is no AUC: a cross on the line of chance.
+    """
     import matplotlib.pyplot as plt
+    from matplotlib.lines import Line2D
 
     figure, axes = plt.subplots(1, len(CORRUPTIONS), figsize=(4.3 * len(CORRUPTIONS), 3.6), sharey=True)
     for axis, (corruption, title) in zip(axes, CORRUPTIONS.items()):
@@ -150,9 +155,14 @@ def draw_sweep(swept: pd.DataFrame, label: str) -> "Figure":
         for run, name in ARMS.items():
             part = swept[(swept["run"] == run) & (swept["corruption"] == corruption)]
             axis.plot(part["level"], part["auc"], "-o", ms=4, c=COLOURS[run], label=name)
+            without = part.loc[part["auc"].isna(), "level"]
+            axis.plot(without, [0.5] * len(without), "x", ms=8, mew=2, c=COLOURS[run])
         axis.set(title=title, xlabel="level (0: as it is; grey: Table 3's)", xticks=range(6))
     axes[0].set_ylabel(f"frame AUC ({label})")
-    axes[0].legend(fontsize=9)
+    handles = axes[0].get_legend_handles_labels()[0]
+    if swept["auc"].isna().any():
+        handles.append(Line2D([], [], ls="", marker="x", ms=8, mew=2, c="0.4", label="no AUC: one score for all"))
+    axes[0].legend(handles=handles, fontsize=9)
     return figure
 
 

@@ -47,14 +47,17 @@ class Source:
     seed: int = 0
 
     def faces(self, rows: np.ndarray) -> Tensor:
-        return _images(centre(self.store.faces[rows], self.side))
+        """The windows (b, 3, side, side) uint8, where the network is."""
+        device = None if self.network is None else next(self.network.parameters()).device
+        return _images(centre(self.store.faces[rows], self.side)).to(device)
 
     def raw(self, rows: np.ndarray) -> Iterator[Tensor]:
-        """Maps (b, h, w) of the faces `rows`, batch by batch, as their kind gives them."""
+        """Maps (b, h, w) of the faces `rows`, batch by batch, as their kind gives them, on the CPU."""
         for start in range(0, len(rows), BATCH):
             these = rows[start : start + BATCH]
             reals = None if self.pairs is None else _images(centre(self.pairs.of(these), self.side))
-            yield raw_maps(self.kind, self.faces(these), network=self.network, reals=reals)  # type: ignore[arg-type]
+            maps = raw_maps(self.kind, self.faces(these), network=self.network, reals=reals)  # type: ignore[arg-type]
+            yield maps.cpu()
 
     def targets(self, fakes: np.ndarray, split: Literal["train", "test"]) -> Tensor:
         """The maps of `fakes` as targets, (F, g, g) in [0, 1]; each another fake's, where they are shuffled."""
@@ -176,7 +179,7 @@ def needs_pairs(kind: str) -> bool:
 
 
 def _batched(source: Source, rows: np.ndarray, function: Callable[[Tensor], Tensor]) -> Tensor:
-    return torch.cat([function(source.faces(rows[at : at + BATCH])) for at in range(0, len(rows), BATCH)])
+    return torch.cat([function(source.faces(rows[at : at + BATCH])).cpu() for at in range(0, len(rows), BATCH)])
 
 
 def _images(faces: np.ndarray) -> Tensor:

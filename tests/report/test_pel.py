@@ -33,6 +33,20 @@ def test_a_sweep_starts_at_the_clean_faces_and_averages_over_seeds():
     assert set(swept.corruption) == set(pel.CORRUPTIONS)  # every panel begins at level 0
 
 
+def test_a_mean_over_seeds_leaves_out_none_and_the_figure_says_where_there_is_no_auc():
+    saturated = scores("pel-full", {"clean": 1, "gaussian-noise-3": 1}, seed=1)
+    saturated.loc[saturated.condition == "gaussian-noise-3", "score"] = 1.0
+    both = pd.concat([scores("pel-full", {"clean": 1, "gaussian-noise-3": 1}, seed=0), saturated])
+    swept = pel.sweep(both)
+    noise = swept[swept.corruption == "gaussian-noise"].set_index("level")
+    assert noise.auc.isna().to_dict() == {0: False, 3: True}
+    assert noise.accuracy.to_dict() == {0: 1.0, 3: 0.75}
+    axis = pel.draw_sweep(swept, "test").axes[0]
+    crosses = [line.get_xdata() for line in axis.lines if line.get_marker() == "x"]
+    assert np.concatenate(crosses).tolist() == [3]
+    assert axis.get_legend().get_texts()[-1].get_text() == "no AUC: one score for all"
+
+
 def test_changes_are_against_the_clean_faces_at_the_papers_level():
     conditions = {"clean": 1} | {f"{name}-{level}": int(level < 3) for name in pel.CORRUPTIONS for level in (1, 3)}
     table = pel.changes(pel.sweep(pd.concat([scores("pel-rgb", conditions), scores("pel-full", conditions)])))
