@@ -152,11 +152,11 @@ def draw_sweep(swept: pd.DataFrame, label: str) -> "Figure":
     for axis, (corruption, title) in zip(axes, CORRUPTIONS.items()):
         axis.axvline(PAPERS_LEVEL, c="0.88", lw=7, zorder=0)
         axis.axhline(0.5, c="0.6", lw=1, ls=":")
-        for run, name in ARMS.items():
+        for size, (run, name) in zip((14, 11, 8, 5), ARMS.items()):
             part = swept[(swept["run"] == run) & (swept["corruption"] == corruption)]
             axis.plot(part["level"], part["auc"], "-o", ms=4, c=COLOURS[run], label=name)
             without = part.loc[part["auc"].isna(), "level"]
-            axis.plot(without, [0.5] * len(without), "x", ms=8, mew=2, c=COLOURS[run])
+            axis.plot(without, [0.5] * len(without), "x", ms=size, mew=2, c=COLOURS[run])
         axis.set(title=title, xlabel="level (0: as it is; grey: Table 3's)", xticks=range(6))
     axes[0].set_ylabel(f"frame AUC ({label})")
     handles = axes[0].get_legend_handles_labels()[0]
