@@ -26,6 +26,7 @@ repro: setup ## run the pipeline at the scale that params.yaml names: data, trai
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro standin faces controls reconstruct pairs
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m dfrepro sweep
 	@! grep -q '^grid: full' params.yaml || PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro grid/dvc.yaml
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m dfrepro notebook --all
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
 
 study: setup ## the full grid with five seeds, into results/study/ (hours; killed, it goes on where it was)

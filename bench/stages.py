@@ -1,9 +1,9 @@
 """Where the time of a pipeline run goes: `make repro 2>&1 | python -m bench.stages`, in a clone that has run nothing.
 
-What is printed passes through; the moments of DVC's lines "Running stage 'name'" are kept, and that at which make
-starts the sweep. A stage lasts until the next one begins, so that what DVC itself does, hashing and caching, is the
-stage's. The sweep trains and scores side by side: its trainings' own seconds, over the cores, count as training, the
-rest does not. Writes results/stages.json.
+What is printed passes through; the moments of DVC's lines "Running stage 'name'" are kept, and those at which make
+starts the sweep and the notebooks. A stage lasts until the next one begins, so that what DVC itself does, hashing and
+caching, is the stage's. The sweep trains and scores side by side: its trainings' own seconds, over the cores, count as
+training, the rest does not. Writes results/stages.json.
 """
 
 import os
@@ -16,7 +16,7 @@ from dfrepro.files import ROOT, read_json, write_json
 from dfrepro.params import Params
 
 RESULTS = ROOT / "results" / "stages.json"
-STARTS = re.compile(rb"Running stage '([^']+)'|-m dfrepro (sweep)\b")
+STARTS = re.compile(rb"Running stage '([^']+)'|-m dfrepro (sweep\b|notebook --all)")
 KINDS = {"data": ("standin", "faces", "reconstruct", "pairs"), "training": ("train", "sweep")}
 
 

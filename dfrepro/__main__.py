@@ -121,10 +121,14 @@ def notebook(args: argparse.Namespace) -> None:
 
     if args.publish:
         pipeline.publish(params.load())
+    elif args.all:
+        from dfrepro.sweep import notebooks
+
+        print(f"notebook: {notebooks(jobs=args.jobs)} stages run, the others were up to date")
     elif args.name:
         pipeline.notebook(params.load(), args.name)
     else:
-        raise WorkbookError("notebook needs a name, or --publish", where="command line")
+        raise WorkbookError("notebook needs a name, --all or --publish", where="command line")
 
 
 def score(args: argparse.Namespace) -> int:
@@ -206,6 +210,8 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("name")
     sub = command(notebook, "execute a notebook with papermill")
     sub.add_argument("name", nargs="?", help="such as 01_motivation")
+    sub.add_argument("--all", action="store_true", help="all that have changed, several at a time, and tell DVC")
+    sub.add_argument("--jobs", type=int, default=0, help="with --all, processes; 0: one a core")
     sub.add_argument("--publish", action="store_true", help="copy the executed outputs into notebooks/")
     sub = command(score, "score your own video, picture or folder with a trained run: table, JSON, CSV and a page")
     sub.add_argument("path", type=Path, help="a video, a picture, a tar of frames, or a folder of them")

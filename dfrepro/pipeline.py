@@ -286,6 +286,8 @@ def notebook(p: Params, name: str) -> None:
     failed = p.artifacts / "failed" / f"{name}.ipynb"
     failed.parent.mkdir(parents=True, exist_ok=True)
     os.environ.pop("MPLBACKEND", None)  # the kernel's own shows figures; a shell's `agg` would not
+    if p.sizes.threads:  # as for trainings and scores: what is drawn does not depend on the number of cores
+        os.environ["OMP_NUM_THREADS"] = str(p.sizes.threads)
     try:
         papermill.execute_notebook(
             NOTEBOOKS / f"{name}.ipynb", failed, parameters={"scale": p.scale}, kernel_name="python3", progress_bar=True

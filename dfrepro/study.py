@@ -40,8 +40,8 @@ def run(words: dict[str, Any], patterns: Sequence[str] = ("*",), *, jobs: int = 
     steps = [_dvc("repro", "--keep-going", *DATA)]
     steps += [[sys.executable, "-m", "dfrepro", "sweep", *patterns, "--jobs", str(jobs)]]
     if list(patterns) == ["*"]:
-        pipelines = [["grid/dvc.yaml"], []] if words["grid"] == "full" else [[]]
-        steps += [_dvc("repro", "--keep-going", *targets) for targets in pipelines]
+        steps += [_dvc("repro", "--keep-going", "grid/dvc.yaml")] if words["grid"] == "full" else []
+        steps += [[sys.executable, "-m", "dfrepro", "notebook", "--all"], _dvc("repro", "--keep-going")]
     status = [_run(step) for step in steps]
     collect(words)
     return next((code for code in reversed(status) if code), 0)

@@ -1,4 +1,4 @@
-"""Train and score many runs side by side, one process a core, and tell DVC of them.
+"""Train and score many runs side by side, one process a core, then execute the notebooks so, and tell DVC of them.
 
 DVC runs one stage at a time, and a small network gains little from a second core. A run that is there, of the same
 specification, is left as it is, so that a sweep that was killed goes on where it was; whether its code has changed
@@ -8,14 +8,15 @@ since is for `dvc repro` to see, which comes after. A run that fails is named at
 import hashlib
 import os
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, as_completed, wait
 from contextlib import chdir, contextmanager
 from fnmatch import fnmatchcase
+from functools import cache
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import yaml
 
@@ -24,9 +25,14 @@ from dfrepro.errors import WorkbookError
 from dfrepro.files import ROOT, read_json, write_json
 from dfrepro.params import Params
 
+if TYPE_CHECKING:
+    from dvc.stage import PipelineStage
+
 Task = tuple[Literal["run", "maps"], str, int]  # what to make, its name, the seed
+LAST = ("grid", "code", "embed", "notebook")  # the commands of the stages that come after all runs
 MAKERS = ("data", "forge", "methods", "runs", "train", "evaluate", "explain")
-WORKER = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
+ALONE = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # one thread a worker
+SILENT = {"TQDM_DISABLE": "1"}  # no progress bars of their own
 
 
 def sweep(p: Params, patterns: Sequence[str] = ("*",), *, jobs: int = 0) -> int:
@@ -45,25 +51,101 @@ def sweep(p: Params, patterns: Sequence[str] = ("*",), *, jobs: int = 0) -> int:
     from tqdm import tqdm  # before its environment says to be silent
 
     _data(p, chosen)
-    failed = []
-    with _environment(), _workers(jobs or _cores()) as workers:
-        for wave in waves(p, chosen):
-            futures = {workers.submit(_make, p, task): task for task in wave}
-            progress = tqdm(as_completed(futures), total=len(futures), desc="sweep", unit="run")
-            for future in progress:
-                kind, name, seed = futures[future]
-                progress.set_postfix_str(f"{name}-{seed}")
+    waiting, failed = needs(p, chosen), []
+    with _environment(ALONE | SILENT), _workers(jobs := jobs or _cores()) as workers:
+        progress, running = tqdm(total=len(waiting), desc="sweep", unit="run"), dict[Future[bool], Task]()
+        while waiting or running:
+            under_way = waiting.keys() | set(running.values())
+            for task in [task for task, needed in waiting.items() if not needed & under_way][: jobs - len(running)]:
+                del waiting[task]
+                running[workers.submit(_make, p, task)] = task
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                kind, name, seed = task = running.pop(future)
+                progress.set_postfix_str(f"{name}-{seed}", refresh=False)
+                progress.update()
                 try:
                     if future.result():
-                        journal.add(futures[future])
+                        journal.add(task)
                 except Exception as error:
                     traceback.print_exception(error)
                     failed.append(f"{kind} {name} with seed {seed}")
+        progress.close()
     made = len(journal.tasks)
     journal.tell_dvc()
     if failed:
         raise WorkbookError(f"{len(failed)} failed: {', '.join(failed)}", where="sweep", remedy="See the errors above")
     return made
+
+
+def notebooks(*, jobs: int = 0, root: Path = ROOT) -> int:
+    """Run those stages of embeddings and notebooks that have changed, side by side, and tell DVC. Returns how many.
+
+    A stage waits where something else that it rests on has changed: that is for `dvc repro` to make first.
+    Raises WorkbookError when one failed, naming it, after all others that do not need it are done.
+    """
+    from tqdm import tqdm
+
+    made, failed = 0, dict[str, str]()
+    with _environment(ALONE | SILENT), _workers(jobs or _cores()) as workers:
+        progress = tqdm(desc="notebooks", unit="stage")
+        for generation in _generations(root):
+            due = _due(generation, root)
+            futures = {workers.submit(_run_stage, command): name for name, command in due.items()}
+            for future in as_completed(futures):
+                progress.set_postfix_str(futures[future])
+                progress.update()
+                try:
+                    future.result()
+                except Exception as error:
+                    failed[futures[future]] = str(error)
+            done = [name for name in due if name not in failed]
+            commit(done, root)
+            made += len(done)
+        progress.close()
+    if failed:
+        told = "; ".join(f"{name.partition(':')[2]}: {error}" for name, error in failed.items())
+        raise WorkbookError(f"{len(failed)} failed. {told}", where="notebooks", remedy="See the errors above")
+    return made
+
+
+def _generations(root: Path) -> list[list[str]]:
+    """The last stages by name, each after all that it rests on."""
+    from dvc.repo import Repo
+    from networkx import topological_generations
+
+    with chdir(root), Repo() as repo:
+        last = [stage for stage in repo.index.stages if _is_last(stage)]
+        graph = repo.index.graph.subgraph(last).reverse()
+        return [sorted(map(_name, stages)) for stages in topological_generations(graph)]
+
+
+def _due(names: Iterable[str], root: Path) -> dict[str, str]:
+    """The commands of those of the stages that have changed and rest on nothing that has."""
+    from dvc.repo import Repo
+    from networkx import descendants
+
+    with chdir(root), Repo() as repo, repo.lock:
+        graph, changed = repo.index.graph, cache(lambda stage: stage.changed())
+        stages = [stage for stage in graph if _name(stage) in names and changed(stage)]
+        return {_name(stage): stage.cmd for stage in stages if not any(map(changed, descendants(graph, stage)))}
+
+
+def _is_last(stage: "PipelineStage") -> bool:
+    words = (stage.cmd or "").split()
+    return words[1:3] == ["-m", "dfrepro"] and words[3] in LAST
+
+
+def _name(stage: "PipelineStage") -> str:
+    """As `dvc.yaml:01_motivation`."""
+    return f"{stage.path_in_repo}:{getattr(stage, 'name', '')}"
+
+
+def _run_stage(command: str) -> None:
+    """Do what `python -m dfrepro WORDS` does, in a worker."""
+    from dfrepro.__main__ import parser
+
+    args = parser().parse_args(command.split()[3:])
+    args.function(args)
 
 
 class Journal:
@@ -100,7 +182,7 @@ def commit(stages: Iterable[str], root: Path = ROOT) -> None:
     from dvc.repo import Repo
 
     with chdir(root), Repo() as repo, repo.lock:  # DVC resolves paths against the current folder
-        known = {f"{stage.path_in_repo}:{stage.name}": stage for stage in repo.index.stages if hasattr(stage, "name")}
+        known = {_name(stage): stage for stage in repo.index.stages}
         chosen = [known[name] for name in stages]
         for stage in chosen:
             stage.save()
@@ -129,18 +211,24 @@ def _code() -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
-def waves(p: Params, chosen: Iterable[str]) -> list[list[Task]]:
-    """What can be made side by side, in order: networks, all maps that they make (P4), what maps supervise."""
+def needs(p: Params, chosen: Iterable[str]) -> dict[Task, set[Task]]:
+    """What can be made, in the order in which to begin, and what each needs: a network, its maps, what maps supervise.
+
+    Seed by seed. What others wait for comes first, then what is declared last: plain networks are declared before the
+    methods and take a tenth of their time, so that at the end no core waits long for another.
+    """
     mapped = {run: p.run(run).detector.maps for run in chosen}
     maps = list(dict.fromkeys(name for name in mapped.values() if name))
     maps += [name for name, by in p.maps.items() if by.run in mapped and p.maps_in_grid(name) and name not in maps]
-    networks = [run for run, name in mapped.items() if not name]
-    networks += [run for run in dict.fromkeys(p.maps[name].run for name in maps) if run and run not in networks]
-    return [
-        [("run", run, seed) for seed in p.seeds for run in networks],
-        [("maps", name, seed) for seed in p.seeds for name in maps],
-        [("run", run, seed) for seed in p.seeds for run, name in mapped.items() if name],
-    ]
+    makers = list(dict.fromkeys(p.maps[name].run for name in maps if p.maps[name].run))
+    others = [run for run, name in reversed(mapped.items()) if not name and run not in makers]
+    found: dict[Task, set[Task]] = {}
+    for seed in p.seeds:
+        found |= {("run", run, seed): set() for run in makers}
+        found |= {("maps", name, seed): {("run", run, seed)} if (run := p.maps[name].run) else set() for name in maps}
+        found |= {("run", run, seed): {("maps", name, seed)} for run, name in mapped.items() if name}
+        found |= {("run", run, seed): set() for run in others}
+    return found
 
 
 def _data(p: Params, chosen: Iterable[str]) -> None:
@@ -187,10 +275,10 @@ def _end_with_the_sweep() -> None:
 
 
 @contextmanager
-def _environment() -> Iterator[None]:
-    """What workers are born with: one thread each, and no progress bars of their own (read when they are imported)."""
-    before = {name: os.environ.get(name) for name in WORKER}
-    os.environ.update(WORKER)
+def _environment(words: Mapping[str, str]) -> Iterator[None]:
+    """What workers are born with: it is read when they import."""
+    before = {name: os.environ.get(name) for name in words}
+    os.environ.update(words)
     try:
         yield
     finally:

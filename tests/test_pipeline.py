@@ -166,18 +166,23 @@ def test_an_unknown_name_is_an_error_that_lists_the_known_ones():
         pipeline.notebook(P, "02_nothing")
 
 
-def test_an_executed_notebook_shows_its_figures_whatever_the_shell_says(tmp_path, monkeypatch):
+def test_an_executed_notebook_shows_its_figures_with_the_scales_threads_whatever_the_shell_says(tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline, "NOTEBOOKS", tmp_path / "source")
     monkeypatch.setattr(params.Params, "artifacts", tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
     parameter = nbformat.v4.new_code_cell("scale = None", metadata={"tags": ["parameters"]})
-    cells = [parameter, nbformat.v4.new_code_cell("import matplotlib.pyplot as plt\n_ = plt.subplots()")]
+    sources = ["import os; os.environ['OMP_NUM_THREADS']", "import matplotlib.pyplot as plt\n_ = plt.subplots()"]
+    cells = [parameter, *map(nbformat.v4.new_code_cell, sources)]
     (tmp_path / "source").mkdir()
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), tmp_path / "source" / "02_pim.ipynb")
     pipeline.notebook(params.load(scale="smoke"), "02_pim")
-    (shown,) = read_json(tmp_path / "notebooks" / "02_pim.ipynb")["cells"][-1]["outputs"]
-    assert "image/png" in shown["data"]
+    threads, shown = [
+        cell["outputs"][0]["data"] for cell in read_json(tmp_path / "notebooks" / "02_pim.ipynb")["cells"][-2:]
+    ]
+    assert "image/png" in shown
+    assert threads["text/plain"] == [f"'{params.load(scale='smoke').sizes.threads}'"]
 
 
 @pytest.mark.skipif(not (ROOT / "dvc.lock").exists(), reason="the pipeline has not been run")

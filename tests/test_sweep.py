@@ -41,24 +41,28 @@ def quiet(monkeypatch):
     monkeypatch.setattr(sweep, "commit", lambda stages: None)
 
 
-def test_every_run_of_the_grid_is_made_once_and_whatever_it_needs_before_it():
-    waves = sweep.waves(P, ALL)
-    order = [task for wave in waves for task in wave]
-    assert len(order) == len(set(order))
-    assert {name for kind, name, _ in order if kind == "run"} == set(ALL)
-    assert {name for kind, name, _ in order if kind == "maps"} == {name for name in P.maps if P.maps_in_grid(name)}
-    place = {(kind, name): n for n, wave in enumerate(waves) for kind, name, _ in wave}
+def test_every_run_of_the_grid_is_made_once_and_whatever_it_needs_before_it(made, quiet):
+    with pytest.raises(WorkbookError, match="1 failed"):
+        sweep.sweep(P, jobs=3)
+    assert len(made) == len(set(made))
+    assert {name for kind, name, _ in made if kind == "run"} == set(ALL)
+    assert {name for kind, name, _ in made if kind == "maps"} == {name for name in P.maps if P.maps_in_grid(name)}
     for run in ALL:
         if maps := P.run(run).detector.maps:
-            assert place["maps", maps] < place["run", run]
+            assert made.index(("maps", maps, 0)) < made.index(("run", run, 0))
             if network := P.maps[maps].run:
-                assert place["run", network] < place["maps", maps]
+                assert made.index(("run", network, 0)) < made.index(("maps", maps, 0))
 
 
 def test_a_run_supervised_by_maps_brings_their_network_along():
-    assert sweep.waves(P, ["focus-eval-focus"]) == [
-        [("run", "focus-map-focus", 0)], [("maps", "focus", 0)], [("run", "focus-eval-focus", 0)],
-    ]  # fmt: skip
+    network, maps, run = ("run", "focus-map-focus", 0), ("maps", "focus", 0), ("run", "focus-eval-focus", 0)
+    assert sweep.needs(P, ["focus-eval-focus"]) == {network: set(), maps: {network}, run: {maps}}
+
+
+def test_what_others_wait_for_is_begun_first_and_short_runs_last():
+    begun = [name for kind, name, _ in sweep.needs(P, [run for run in P.runs if run in P.core])]
+    assert begun[:2] == ["focus-map-focus", "focus-map-vit"]
+    assert begun[-1] == "erm-df"
 
 
 def test_only_what_matches_is_made_and_what_was_there_is_not_counted(made, quiet):
@@ -142,6 +146,64 @@ def test_what_dvc_does_not_take_is_an_error_that_keeps_the_journal(made, monkeyp
     with pytest.raises(WorkbookError, match="it is locked"):
         sweep.sweep(P, ["erm-nt"], jobs=1)
     assert sweep.Journal(P).tasks == [("run", "erm-nt", 0)]
+
+
+NOTEBOOKS = """
+stages:
+  train: {cmd: python -m dfrepro train erm-df, deps: [lr], outs: [run]}
+  code-first: {cmd: python -m dfrepro code first, deps: [first.ipynb], outs: [first.py]}
+  first: {cmd: python -m dfrepro notebook first, deps: [first.py], outs: [first.out]}
+  second: {cmd: python -m dfrepro notebook second, deps: [run], outs: [second.out]}
+  third: {cmd: python -m dfrepro notebook third, deps: [first.out], outs: [third.out]}
+  lone: {cmd: python -m dfrepro notebook lone, deps: [first.ipynb], outs: [lone.out]}
+"""
+
+
+@pytest.fixture
+def book(monkeypatch, tmp_path):
+    """A pipeline of four notebooks whose stages write what they are called, and the list of those that ran."""
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"], cwd=tmp_path, check=True)
+    (tmp_path / "dvc.yaml").write_text(NOTEBOOKS)
+    for name in ("lr", "first.ipynb", "run"):
+        (tmp_path / name).write_text(name)
+    sweep.commit(["dvc.yaml:train"], tmp_path)
+    ran = []
+
+    def run(command):
+        verb, name = command.split()[3:]
+        ran.append(name if verb == "notebook" else verb)
+        if "broken" in (tmp_path / "first.ipynb").read_text() and name == "first" and verb == "notebook":
+            raise WorkbookError("cell 3 failed", where="notebooks/first.ipynb")
+        text = (tmp_path / "first.ipynb").read_text() if name in ("first", "lone") else name
+        (tmp_path / f"{name}.{'out' if verb == 'notebook' else 'py'}").write_text(text)
+
+    monkeypatch.setattr(sweep, "_workers", lambda jobs: ThreadPoolExecutor(jobs))
+    monkeypatch.setattr(sweep, "_run_stage", run)
+    return ran
+
+
+def test_notebooks_run_after_what_they_rest_on_and_dvc_then_has_nothing_to_do(book, tmp_path):
+    assert sweep.notebooks(jobs=2, root=tmp_path) == 5
+    assert sorted(book) == ["code", "first", "lone", "second", "third"]
+    assert book.index("code") < book.index("first") < book.index("third")
+    assert sweep.notebooks(jobs=2, root=tmp_path) == 0
+    told = subprocess.run([sys.executable, "-m", "dvc", "status"], cwd=tmp_path, capture_output=True, text=True)
+    assert "up to date" in told.stdout
+
+
+def test_a_notebook_whose_run_has_changed_waits_for_dvc(book, tmp_path):
+    (tmp_path / "lr").write_text("another")
+    assert sweep.notebooks(jobs=2, root=tmp_path) == 4
+    assert "second" not in book
+
+
+def test_a_notebook_that_fails_is_named_and_stops_only_what_rests_on_it(book, tmp_path):
+    (tmp_path / "first.ipynb").write_text("broken")
+    with pytest.raises(WorkbookError, match=r"1 failed\. first: notebooks/first\.ipynb: cell 3 failed"):
+        sweep.notebooks(jobs=2, root=tmp_path)
+    assert sorted(book) == ["code", "first", "lone", "second"]
+    (tmp_path / "first.ipynb").write_text("mended")
+    assert sweep.notebooks(jobs=2, root=tmp_path) == 4
 
 
 KILLED = """
