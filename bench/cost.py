@@ -34,11 +34,13 @@ TITLES = {
     "focus_evaluation": "FoCus, evaluation models", "fpg": "FPG",
 }  # fmt: skip
 RULES = {"pim": "Step of PIM, ConvNeXt", "sam": "Step of SAM, ConvNeXt", "mix": "Step of DualFlat, ConvNeXt"}
+PLAIN = ("backbone", "tokens")  # kinds of detector that are a network and nothing else
 METHODS = {  # kind of detector: the row that says what it costs over the plain step of its network
     "pel": "PEL's step, efficientnet_b4 at 224 px",
     "fia_usa": "FIA-USA's step, FPN and RCR, efficientnet_b4 at 256 px",
     "fpg": "FPG's step, S->M, unified",
     "focus": "FoCus, training, DeiT-Small, 224 px",
+    "focus_evaluation": "FoCus, step supervised by maps, efficientnet_b4 at 224 px",
 }
 
 
@@ -64,7 +66,7 @@ def images(p: Params, run: str) -> int:
 def hours(p: Params, run: str, speeds: Mapping[str, float], costs: Mapping[str, float]) -> float:
     """Hours that one seed of a run trains; `speeds`: images a second of the networks, by role."""
     detector = p.run(run).detector
-    cost = costs[rule_of(p, run)] * costs.get(detector.kind, 1.0)
+    cost = costs[rule_of(p, run)] * (1.0 if detector.kind in PLAIN else costs[detector.kind])
     return images(p, run) * cost / speeds[detector.backbone] / 3600
 
 

@@ -1,4 +1,5 @@
 """How fast FoCus is, relative to one bare encoder of the same size: two encoders and a fusion block cannot be above .5.
+And what supervision by maps adds to a step of the evaluation model.
 
 Training (a step of Adam) and inference, on the laptop's encoder and on DeiT-Small, in one run on one thread. Times are
 processor time; the two sides take turns, and a ratio is the median over turns, since other programs come and go.
@@ -13,10 +14,12 @@ from bench.measure import Row, one_thread
 from dfrepro.methods.focus import FocusLoss, build
 from dfrepro.methods.focus_cost import Cost, cost, inference, seconds, training
 from dfrepro.methods.focus_encoder import build_plain
+from dfrepro.methods.focus_evaluation import MapSupervision, build_evaluation
 from dfrepro.train.losses import CrossEntropy
 from dfrepro.train.models import Backbone
 
 ASKED = 0.42
+EVALUATION = Backbone("efficientnet_b4", 224)
 SIZES = {  # encoder, images a call, calls
     "laptop": (Backbone("vit_conv_stem", 64), 32, 20),
     "DeiT-Small, 224 px": (Backbone("deit_small_patch16_224", 224), 4, 4),
@@ -26,7 +29,7 @@ SIZES = {  # encoder, images a call, calls
 def bench() -> list[Row]:
     """Images per second of FoCus over those of its encoder alone, in training and inference, at two sizes."""
     with one_thread():
-        return [row for name, size in SIZES.items() for row in _measure(name, *size)]
+        return [row for name, size in SIZES.items() for row in _measure(name, *size)] + [_supervision()]
 
 
 def _measure(size: str, spec: Backbone, batch: int, calls: int) -> list[Row]:
@@ -47,6 +50,23 @@ def _measure(size: str, spec: Backbone, batch: int, calls: int) -> list[Row]:
         took = seconds(pair, repeats=calls, clock=time.process_time)
         rows.append(_row(f"FoCus, {phase}, {size}", batch, took, *counted))
     return rows
+
+
+def _supervision(calls: int = 4) -> Row:
+    """The step with a map branch and its loss over the step of the same network without."""
+    model = build_evaluation(EVALUATION, 0).train()
+    side = EVALUATION.image_size
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (4, 3, side, side), dtype=torch.uint8, generator=generator)
+    masks = torch.zeros(4, side, side, dtype=torch.uint8)
+    masks[1::2, : side // 2] = 255
+    faces = {"image": images, "label": torch.arange(4) % 2, "mask": masks}
+    works = {"bare": training(model, CrossEntropy(), faces), "maps": training(model, MapSupervision(), faces)}
+    took = seconds(works, repeats=calls, clock=time.process_time)
+    ratio = statistics.median(ours / bare for bare, ours in zip(took["bare"], took["maps"]))
+    detail = " against ".join(f"{1e3 * statistics.median(took[name]):.0f}" for name in ("maps", "bare"))
+    title = f"FoCus, step supervised by maps, {EVALUATION.name} at {side} px"
+    return Row(title, "the step without maps", ratio, less=True, detail=f"{detail} ms for 4 images")
 
 
 def _row(name: str, batch: int, took: dict[str, list[float]], bare: Cost, focus: Cost) -> Row:

@@ -29,7 +29,7 @@ from dfrepro.train.losses import CrossEntropy
 from dfrepro.train.models import Backbone, build_detector
 
 PLAIN, FORGED, MANY_CORES = 0.95, 0.90, 4
-SIZE, STORED, BATCH, STEPS, ROUNDS = 64, 80, 32, 24, 4
+SIZE, STORED, BATCH, STEPS, ROUNDS = 64, 80, 32, 96, 2
 CONVNEXT = Backbone("convnext_atto", SIZE, {"depths": (2, 2, 2, 2), "dims": (24, 48, 96, 192)})
 FLOOR = "a bare step on one resident batch"
 

@@ -109,14 +109,15 @@ def notebooks(*, jobs: int = 0, root: Path = ROOT) -> int:
 
 
 def _generations(root: Path) -> list[list[str]]:
-    """The last stages by name, each after all that it rests on."""
+    """The last stages by name, each after all that it rests on; those that rest on most, which take longest, first."""
     from dvc.repo import Repo
     from networkx import topological_generations
 
     with chdir(root), Repo() as repo:
         last = [stage for stage in repo.index.stages if _is_last(stage)]
         graph = repo.index.graph.subgraph(last).reverse()
-        return [sorted(map(_name, stages)) for stages in topological_generations(graph)]
+        generations = topological_generations(graph)
+        return [[_name(s) for s in sorted(stages, key=lambda s: (-len(s.deps), s.name))] for stages in generations]
 
 
 def _due(names: Iterable[str], root: Path) -> dict[str, str]:
@@ -126,7 +127,8 @@ def _due(names: Iterable[str], root: Path) -> dict[str, str]:
 
     with chdir(root), Repo() as repo, repo.lock:
         graph, changed = repo.index.graph, cache(lambda stage: stage.changed())
-        stages = [stage for stage in graph if _name(stage) in names and changed(stage)]
+        known = {_name(stage): stage for stage in graph}
+        stages = [known[name] for name in names if changed(known[name])]
         return {_name(stage): stage.cmd for stage in stages if not any(map(changed, descendants(graph, stage)))}
 
 

@@ -26,6 +26,7 @@ from dfrepro.files import atomic_folder, remove_leftovers
 from dfrepro.train import checkpoint
 from dfrepro.train.checkpoint import ResumeState
 from dfrepro.train.steps import Loss, Step, StepRule
+from dfrepro.train.trunk import seed_generators
 
 Refine = Callable[[nn.Module, Batch, torch.Generator], Batch]  # a look at the network before the step (FPG)
 Validate = Callable[[nn.Module], float]  # the higher, the better
@@ -226,7 +227,7 @@ class _Loop:
         """One step. Its random draws depend on seed, rank and step alone: a resume has nothing to restore."""
         index, rank = self.progress.step, self.fabric.global_rank
         draws = np.random.SeedSequence([self.config.seed, rank, index]).generate_state(2, np.uint64)
-        torch.manual_seed(int(draws[0]))
+        seed_generators(int(draws[0]), self.fabric.device)
         micro = [self.fabric.to_device(batch) for batch in micro]
         if self.recipe.refine is not None:
             generator = torch.Generator().manual_seed(int(draws[1]))

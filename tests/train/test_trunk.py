@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from dfrepro.train.steps import Step, StepRule
+from dfrepro.train.trunk import seed_generators
 
 NETWORKS = {
     "test_convnext": {"drop_path_rate": 0.3, "drop_rate": 0.3},
@@ -108,3 +109,13 @@ def test_a_failing_step_leaves_the_network_whole():
         step(net, StepRule(alpha=1.0), True, failing)
     assert not any("forward" in vars(module) or module._forward_hooks for module in net.modules())
     assert all(m.track_running_stats for m in net.modules() if isinstance(m, nn.BatchNorm2d))
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**64 - 1])
+def test_a_steps_seed_gives_the_draws_of_torchs_own(seed):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        theirs = torch.rand(8)
+        torch.rand(5)
+        seed_generators(seed, torch.device("cpu"))
+        assert torch.equal(torch.rand(8), theirs)
