@@ -29,7 +29,7 @@ from dfrepro.train.losses import CrossEntropy
 from dfrepro.train.models import Backbone, build_detector
 
 PLAIN, FORGED, MANY_CORES = 0.95, 0.90, 4
-SIZE, STORED, BATCH, STEPS, ROUNDS = 64, 80, 32, 96, 2
+SIZE, STORED, BATCH, ROUNDS = 64, 80, 32, 3
 CONVNEXT = Backbone("convnext_atto", SIZE, {"depths": (2, 2, 2, 2), "dims": (24, 48, 96, 192)})
 FLOOR = "a bare step on one resident batch"
 
@@ -37,13 +37,15 @@ FLOOR = "a bare step on one resident batch"
 def bench() -> list[Row]:
     """One row a network and kind of data: the median of the loop's share over rounds that measure all in turn."""
     with one_thread(), tempfile.TemporaryDirectory() as name:
-        data = datasets(Path(name))
         laptop = params.load(scale="laptop").sizes.backbones["main"]
-        networks = {"ConvNeXt": CONVNEXT, "the laptop's network": Backbone(laptop.name, SIZE, laptop.kwargs)}
-        return [row for title, spec in networks.items() for row in _measure(title, spec, data, Path(name))]
+        networks = {  # and steps, five seconds of them
+            "ConvNeXt": (CONVNEXT, 72),
+            "the laptop's network": (Backbone(laptop.name, SIZE, laptop.kwargs), 192),
+        }
+        return [row for title, setting in networks.items() for row in _measure(title, *setting, Path(name) / title)]
 
 
-def datasets(folder: Path, faces: int = 512) -> dict[str, FaceDataset]:
+def datasets(folder: Path, steps: int, faces: int = 512) -> dict[str, FaceDataset]:
     """A set as it is, SBI's pairs and FIA-USA's pairs, of one store of noisy portraits: BATCH images a step each."""
     picture, points = portrait(STORED)
     rng = np.random.default_rng(0)
@@ -57,12 +59,12 @@ def datasets(folder: Path, faces: int = 512) -> dict[str, FaceDataset]:
     copies = {"reconstructions": blurred_copies(picture)}
     made = {"SBI": Pairs(SelfBlend(SIZE, margin=None)), "FIA-USA": Pairs(FiaUsa(SIZE, margin=None), lambda _: copies)}
     everything, reals = np.arange(faces), np.arange(0, faces, 2)
-    plain = FaceDataset(store, everything, size=SIZE, seed=0, draws=BATCH * STEPS)
-    pairs = partial(FaceDataset, store, reals, size=SIZE, seed=0, draws=BATCH * STEPS // 2)
+    plain = FaceDataset(store, everything, size=SIZE, seed=0, draws=BATCH * steps)
+    pairs = partial(FaceDataset, store, reals, size=SIZE, seed=0, draws=BATCH * steps // 2)
     return {"no augmentation": plain} | {name: pairs(transform=transform) for name, transform in made.items()}
 
 
-def bare(spec: Backbone, clock) -> float:
+def bare(spec: Backbone, steps: int, clock) -> float:
     """Seconds of bare steps."""
     model = build_detector(spec, seed=0).train().to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
@@ -71,47 +73,48 @@ def bare(spec: Backbone, clock) -> float:
     images = images.to(memory_format=torch.channels_last)
     labels = torch.arange(BATCH) % 2
     started = clock()
-    for _ in range(STEPS):
+    for _ in range(steps):
         optimizer.zero_grad()
         cross_entropy(model(images).logits, labels).backward()
         optimizer.step()
     return clock() - started
 
 
-def loop(spec: Backbone, data: FaceDataset, folder: Path, workers: int, clock) -> float:
+def loop(spec: Backbone, steps: int, data: FaceDataset, folder: Path, workers: int, clock) -> float:
     """Seconds of a whole `fit`, checkpoint and all."""
     config = TrainConfig(
-        epochs=1, batch=len(data) // STEPS, lr=1e-3, accelerator="cpu", threads=1, workers=workers, channels_last=True
+        epochs=1, batch=len(data) // steps, lr=1e-3, accelerator="cpu", threads=1, workers=workers, channels_last=True
     )  # fmt: skip
     started = clock()
     fit(build_detector(spec, seed=0), data, Recipe(CrossEntropy()), config, folder / "run")
     return clock() - started
 
 
-def fetch(data: FaceDataset) -> float:
+def fetch(steps: int, data: FaceDataset) -> float:
     """Processor seconds of making the same batches alone."""
     started = time.process_time()
-    for _ in batches(data, len(data) // STEPS, first=0, last=STEPS):
+    for _ in batches(data, len(data) // steps, first=0, last=steps):
         pass
     return time.process_time() - started
 
 
-def _measure(title: str, spec: Backbone, data: dict[str, FaceDataset], folder: Path) -> list[Row]:
+def _measure(title: str, spec: Backbone, steps: int, folder: Path) -> list[Row]:
+    data = datasets(folder, steps)
     many = cores() >= MANY_CORES
     workers, clock = (3, time.perf_counter) if many else (0, time.process_time)
     floors: list[float] = []
     took: dict[str, list[float]] = {name: [] for name in data}
     fetched: dict[str, list[float]] = {name: [] for name in data}
     for _ in range(ROUNDS + 1):
-        floors.append(bare(spec, clock))
+        floors.append(bare(spec, steps, clock))
         for name, dataset in data.items():
-            took[name].append(loop(spec, dataset, folder, workers, clock))
-            fetched[name].append(fetch(dataset))
+            took[name].append(loop(spec, steps, dataset, folder, workers, clock))
+            fetched[name].append(fetch(steps, dataset))
     rows = []
     for name in data:
         value = statistics.median(floor / ours for floor, ours in list(zip(floors, took[name]))[1:])  # one warms up
         seconds, making = statistics.median(took[name][1:]), statistics.median(fetched[name][1:])
-        speed = BATCH * STEPS / statistics.median(floors[1:]), BATCH * STEPS / seconds
+        speed = BATCH * steps / statistics.median(floors[1:]), BATCH * steps / seconds
         detail = f"{speed[1]:.0f} against {speed[0]:.0f} images/s"
         if not many:
             detail += f"; making batches takes {making / seconds:.0%} of the loop"
