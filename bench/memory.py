@@ -65,7 +65,7 @@ def bench() -> list[Row]:
         folder = Path(name)
         film = portrait_film(folder / "portrait.mp4")
         for count in FACES:  # in this process: what writing takes is not training's
-            datasets(folder / str(count), faces=count)
+            datasets(folder / str(count), steps=1, faces=count)
         return [
             _row("Extraction's peak memory, twice the videos", EXTRACT, VIDEOS, film, folder, "720p videos"),
             _row("Training's peak memory, twice the faces", TRAIN, FACES, folder, folder, "faces"),
