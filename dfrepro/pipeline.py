@@ -290,8 +290,9 @@ def notebook(p: Params, name: str) -> None:
         os.environ["OMP_NUM_THREADS"] = str(p.sizes.threads)
     try:
         papermill.execute_notebook(
-            NOTEBOOKS / f"{name}.ipynb", failed, parameters={"scale": p.scale}, kernel_name="python3", progress_bar=True
-        )
+            NOTEBOOKS / f"{name}.ipynb", failed, parameters={"scale": p.scale}, kernel_name="python3",
+            extra_arguments=["--IPKernelApp.log_level=40"],  # else each says that it listens on this machine's own TCP
+        )  # fmt: skip
     except papermill.exceptions.PapermillExecutionError as error:
         raise WorkbookError(
             f"cell {error.exec_count} failed with {error.ename}: {error.evalue}",
