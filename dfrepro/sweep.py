@@ -16,7 +16,7 @@ from functools import cache
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
@@ -83,53 +83,80 @@ def notebooks(*, jobs: int = 0, root: Path = ROOT) -> int:
     A stage waits where something else that it rests on has changed: that is for `dvc repro` to make first.
     Raises WorkbookError when one failed, naming it, after all others that do not need it are done.
     """
+    from dvc.exceptions import DvcException
+
+    try:
+        made, failed = _notebooks(jobs or _cores(), root)
+    except DvcException as error:
+        raise WorkbookError(f"DVC did not take them: {error}", where="notebooks", remedy="Run `dvc repro`") from error
+    if failed:
+        raise WorkbookError(
+            f"{len(failed)} failed. {'; '.join(failed)}", where="notebooks", remedy="See the errors above"
+        )
+    return made
+
+
+def _notebooks(jobs: int, root: Path) -> tuple[int, list[str]]:
+    """How many stages were run, and what is to be said of those that failed."""
     from tqdm import tqdm
 
-    made, failed = 0, dict[str, str]()
-    with _environment(ALONE | SILENT), _workers(jobs or _cores()) as workers:
+    made, failed = 0, []
+    with _environment(ALONE | SILENT), _workers(jobs) as workers:
         progress = tqdm(desc="notebooks", unit="stage")
         for generation in _generations(root):
-            due = _due(generation, root)
-            futures = {workers.submit(_run_stage, command): name for name, command in due.items()}
+            futures = {workers.submit(_run_stage, command): name for name, command in _due(generation, root).items()}
+            done = []
             for future in as_completed(futures):
-                progress.set_postfix_str(futures[future])
+                name = futures[future]
+                progress.set_postfix_str(name, refresh=False)
                 progress.update()
                 try:
                     future.result()
+                    done.append(name)
                 except Exception as error:
-                    failed[futures[future]] = str(error)
-            done = [name for name in due if name not in failed]
-            commit(done, root)
+                    traceback.print_exception(error)
+                    failed.append(f"{name}: {error}")
+            if done:
+                commit(sorted(done), root)
             made += len(done)
         progress.close()
-    if failed:
-        told = "; ".join(f"{name.partition(':')[2]}: {error}" for name, error in failed.items())
-        raise WorkbookError(f"{len(failed)} failed. {told}", where="notebooks", remedy="See the errors above")
-    return made
+    return made, failed
 
 
 def _generations(root: Path) -> list[list[str]]:
     """The last stages by name, each after all that it rests on; those that rest on most, which take longest, first."""
     from dvc.repo import Repo
-    from networkx import topological_generations
 
     with chdir(root), Repo() as repo:
-        last = [stage for stage in repo.index.stages if _is_last(stage)]
-        graph = repo.index.graph.subgraph(last).reverse()
-        generations = topological_generations(graph)
-        return [[_name(s) for s in sorted(stages, key=lambda s: (-len(s.deps), s.name))] for stages in generations]
+        left = {stage: _rests_on(repo.index.graph, stage) for stage in repo.index.stages if _is_last(stage)}
+        found = []
+        while left:
+            ready = [stage for stage, needed in left.items() if not needed & left.keys()]
+            found.append([_name(s) for s in sorted(ready, key=lambda s: (-len(s.deps), s.name))])
+            left = {stage: needed for stage, needed in left.items() if stage not in ready}
+        return found
 
 
 def _due(names: Iterable[str], root: Path) -> dict[str, str]:
     """The commands of those of the stages that have changed and rest on nothing that has."""
     from dvc.repo import Repo
-    from networkx import descendants
 
     with chdir(root), Repo() as repo, repo.lock:
         graph, changed = repo.index.graph, cache(lambda stage: stage.changed())
         known = {_name(stage): stage for stage in graph}
         stages = [known[name] for name in names if changed(known[name])]
-        return {_name(stage): stage.cmd for stage in stages if not any(map(changed, descendants(graph, stage)))}
+        return {_name(stage): stage.cmd for stage in stages if not any(map(changed, _rests_on(graph, stage)))}
+
+
+def _rests_on(graph: Any, stage: "PipelineStage") -> set["PipelineStage"]:
+    """All stages that have to come before one, however far."""
+    found: set[PipelineStage] = set()
+    ahead = [stage]
+    while ahead:
+        new = set(graph.successors(ahead.pop())) - found
+        found |= new
+        ahead += new
+    return found
 
 
 def _is_last(stage: "PipelineStage") -> bool:

@@ -199,7 +199,7 @@ def test_a_notebook_whose_run_has_changed_waits_for_dvc(book, tmp_path):
 
 def test_a_notebook_that_fails_is_named_and_stops_only_what_rests_on_it(book, tmp_path):
     (tmp_path / "first.ipynb").write_text("broken")
-    with pytest.raises(WorkbookError, match=r"1 failed\. first: notebooks/first\.ipynb: cell 3 failed"):
+    with pytest.raises(WorkbookError, match=r"1 failed\. dvc\.yaml:first: notebooks/first\.ipynb: cell 3 failed"):
         sweep.notebooks(jobs=2, root=tmp_path)
     assert sorted(book) == ["code", "first", "lone", "second"]
     (tmp_path / "first.ipynb").write_text("mended")
