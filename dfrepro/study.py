@@ -119,10 +119,23 @@ def collect(words: dict[str, Any]) -> None:
     figures = CLONE / "artifacts" / scale / "figures"
     if figures.exists():
         shutil.copytree(figures, RESULTS / "figures")
+        for file in (RESULTS / "figures").rglob("*.png"):
+            _shrink(file)
     write_json(
         RESULTS / "provenance.json",
         {**{name: words[name] for name in WORDS}, "commit": _commit(CLONE), "ended": f"{datetime.now(UTC):%Y-%m-%d}"},
     )
+
+
+def _shrink(file: Path, limit: int = 2**20, width: int = 1400) -> None:
+    """A picture of more than a megabyte, on which faces are, at a width that git can bear."""
+    if file.stat().st_size > limit:
+        from PIL import Image
+
+        with Image.open(file) as picture:
+            small = picture.convert("RGB")
+        small.thumbnail((width, width))
+        small.save(file, optimize=True)
 
 
 def _commit(repository: Path) -> str:
