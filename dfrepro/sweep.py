@@ -8,7 +8,7 @@ since is for `dvc repro` to see, which comes after. A run that fails is named at
 import hashlib
 import os
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, as_completed, wait
 from contextlib import chdir, contextmanager
 from fnmatch import fnmatchcase
@@ -31,8 +31,7 @@ if TYPE_CHECKING:
 Task = tuple[Literal["run", "maps"], str, int]  # what to make, its name, the seed
 LAST = ("grid", "code", "embed", "notebook")  # the commands of the stages that come after all runs
 MAKERS = ("data", "forge", "methods", "runs", "train", "evaluate", "explain")
-ALONE = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # one thread a worker
-SILENT = {"TQDM_DISABLE": "1"}  # no progress bars of their own
+WORKER = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
 
 
 def sweep(p: Params, patterns: Sequence[str] = ("*",), *, jobs: int = 0) -> int:
@@ -52,7 +51,7 @@ def sweep(p: Params, patterns: Sequence[str] = ("*",), *, jobs: int = 0) -> int:
 
     _data(p, chosen)
     waiting, failed = needs(p, chosen), []
-    with _environment(ALONE | SILENT), _workers(jobs := jobs or _cores()) as workers:
+    with _environment(), _workers(jobs := jobs or _cores()) as workers:
         progress, running = tqdm(total=len(waiting), desc="sweep", unit="run"), dict[Future[bool], Task]()
         while waiting or running:
             under_way = waiting.keys() | set(running.values())
@@ -101,7 +100,7 @@ def _notebooks(jobs: int, root: Path) -> tuple[int, list[str]]:
     from tqdm import tqdm
 
     made, failed = 0, []
-    with _environment(ALONE | SILENT), _workers(jobs) as workers:
+    with _environment(), _workers(jobs) as workers:
         progress = tqdm(desc="notebooks", unit="stage")
         for generation in _generations(root):
             futures = {workers.submit(_run_stage, command): name for name, command in _due(generation, root).items()}
@@ -304,10 +303,10 @@ def _end_with_the_sweep() -> None:
 
 
 @contextmanager
-def _environment(words: Mapping[str, str]) -> Iterator[None]:
-    """What workers are born with: it is read when they import."""
-    before = {name: os.environ.get(name) for name in words}
-    os.environ.update(words)
+def _environment() -> Iterator[None]:
+    """What workers are born with: one thread each, and no progress bars of their own (read when they are imported)."""
+    before = {name: os.environ.get(name) for name in WORKER}
+    os.environ.update(WORKER)
     try:
         yield
     finally:

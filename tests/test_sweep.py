@@ -41,17 +41,24 @@ def quiet(monkeypatch):
     monkeypatch.setattr(sweep, "commit", lambda stages: None)
 
 
-def test_every_run_of_the_grid_is_made_once_and_whatever_it_needs_before_it(made, quiet):
-    with pytest.raises(WorkbookError, match="1 failed"):
-        sweep.sweep(P, jobs=3)
-    assert len(made) == len(set(made))
-    assert {name for kind, name, _ in made if kind == "run"} == set(ALL)
-    assert {name for kind, name, _ in made if kind == "maps"} == {name for name in P.maps if P.maps_in_grid(name)}
-    for run in ALL:
-        if maps := P.run(run).detector.maps:
-            assert made.index(("maps", maps, 0)) < made.index(("run", run, 0))
-            if network := P.maps[maps].run:
-                assert made.index(("run", network, 0)) < made.index(("maps", maps, 0))
+def test_every_run_of_the_grid_is_made_once_and_after_all_that_it_needs(quiet, made, monkeypatch):
+    begun, ended = [], set()
+
+    def make(p, task):
+        kind, name, seed = task
+        begun.append(task)
+        needed = P.run(name).detector.maps if kind == "run" else P.maps[name].run
+        missing = needed and ({"run": "maps", "maps": "run"}[kind], needed, seed) not in ended
+        time.sleep(0.1)
+        ended.add(task)
+        if missing:
+            raise AssertionError(f"{task} was begun before {needed} had ended")
+        return True
+
+    monkeypatch.setattr(sweep, "_make", make)
+    assert sweep.sweep(P, jobs=len(ALL)) == len(begun) == len(ended)  # so many that nothing waits for a free worker
+    assert {name for kind, name, _ in begun if kind == "run"} == set(ALL)
+    assert {name for kind, name, _ in begun if kind == "maps"} == {name for name in P.maps if P.maps_in_grid(name)}
 
 
 def test_a_run_supervised_by_maps_brings_their_network_along():
