@@ -90,6 +90,12 @@ def claims(args: argparse.Namespace) -> None:
     pipeline.claims(params.load())
 
 
+def dag(args: argparse.Namespace) -> None:
+    from dfrepro import dag
+
+    print(dag.write())
+
+
 def readme(args: argparse.Namespace) -> None:
     from dfrepro import params
     from dfrepro.report import readme
@@ -200,6 +206,7 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("run", help="a name under `runs` in params.yaml")
         sub.add_argument("--seed", type=int, required=True)
     command(grid, "note which grid has been run, for the notebooks' stages")
+    command(dag, "draw the pipeline on one page, docs/figures/pipeline.svg: each kind of stage once")
     command(readme, "bring README's table of verdicts and its pictures into step with what was found")
     command(claims, "judge the papers' claims on what is there; writes results/<scale>/claims.json")
     sub = command(card, "write the model card of a run, or of all that have been trained; results/<scale>/cards/")

@@ -1,6 +1,7 @@
 """README shows what results/ says."""
 
 import json
+import re
 
 import pytest
 from PIL import Image
@@ -57,3 +58,15 @@ def test_pictures_are_the_notebooks_figures_made_smaller_and_the_claims_the_stud
 def test_readme_shows_every_picture_that_is_drawn():
     text = (ROOT / "README.md").read_text()
     assert all(f"docs/figures/{name}.png" in text for name in readme.FIGURES)
+
+
+def test_every_picture_of_the_gallery_leads_to_its_notebook_and_to_its_stage():
+    declared = (ROOT / "dvc.yaml").read_text().splitlines()
+    rows = [row for row in (ROOT / "README.md").read_text().splitlines() if row.startswith("| [![")]
+    pictures = [picture for row in rows for picture in row.strip("| ").split(" | ")]
+    assert len(pictures) == 6
+    for picture in pictures:
+        notebook = re.search(r"\]\(notebooks/(\w+)\.ipynb\)", picture)[1]
+        stage, line = re.search(r"stage \[`(\w+)`\]\(dvc\.yaml#L(\d+)\)", picture).groups()
+        assert stage == notebook
+        assert declared[int(line) - 1].startswith(f"  {stage}:"), f"{stage} has moved in dvc.yaml"
