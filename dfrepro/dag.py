@@ -41,20 +41,21 @@ def stages(root: Path = ROOT) -> dict[str, Stage]:
     """The stages of dvc.yaml in its order, with no way drawn that a longer one implies."""
     from dvc.repo import Repo
 
-    with Repo(str(root)) as repo:
+    with Repo(str(root)) as repo:  # the rest of the grid, in a dvc.yaml of its own, is the same again
         graph = repo.index.graph
-        count = Counter(_kind(stage.addressing) for stage in graph if _drawn(stage.addressing))
-        needs = {(_kind(stage.addressing), _kind(needed.addressing)) for stage, needed in graph.edges}
+        kind = {stage: stage.name.partition("@")[0] for stage in graph if stage.path_in_repo == "dvc.yaml"}
+        count = Counter(name for name in kind.values() if name != "grid" and not name.startswith("code-"))
+        needs = {(kind[stage], kind[needed]) for stage, needed in graph.edges if {stage, needed} <= kind.keys()}
     reached = {name: {stage for stage, needed in needs if needed == name and stage in count} - {name} for name in count}
-    notes = dict(re.findall(r"^  ([\w-]+): # (.*)$", (root / "dvc.yaml").read_text(encoding="utf-8"), re.MULTILINE))
-    order = sorted(count, key=list(notes).index)
+    declared = re.findall(r"^  ([\w-]+):(?: # (.*))?$", (root / "dvc.yaml").read_text(encoding="utf-8"), re.MULTILINE)
     return {
         name: Stage(
-            notes[name],
+            note,
             count[name],
             frozenset(reached[name] - set().union(*(_beyond(step, reached) for step in reached[name]))),
         )
-        for name in order
+        for name, note in declared
+        if name in count
     }
 
 
@@ -115,7 +116,8 @@ def _columns(found: Mapping[str, Stage]) -> Iterator[list[tuple[str, float]]]:
     for name in notebooks:
         row[name] = height + (max(rows[name], 1) - 1) / 2
         height += max(rows[name], 1)
-    row |= {name: sum(row[other] for other in rest[name]) / len(rest[name]) for name in found if name not in row}
+    for name in found.keys() - row.keys():
+        row[name] = sum(row[other] for other in rest[name]) / len(rest[name]) if rest[name] else row[last]
     for x in range(max(depth.values()) + 1):
         column = sorted((name for name in found if depth[name] == x), key=lambda name: row[name])
         apart = isotonic_regression([row[name] - y for y, name in enumerate(column)]).x + range(len(column))
@@ -124,15 +126,6 @@ def _columns(found: Mapping[str, Stage]) -> Iterator[list[tuple[str, float]]]:
 
 def _beyond(name: str, leads: Mapping[str, Set[str]]) -> set[str]:
     return set().union(*({then} | _beyond(then, leads) for then in leads[name]))
-
-
-def _kind(address: str) -> str:
-    return address.partition("@")[0]
-
-
-def _drawn(address: str) -> bool:
-    """Of dvc.yaml itself (the rest of the grid is the same again), and no bookkeeping."""
-    return ":" not in address and address != "grid" and not address.startswith("code-")
 
 
 def _notebook(name: str) -> bool:

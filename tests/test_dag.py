@@ -1,10 +1,12 @@
 """One picture of the whole pipeline, in step with dvc.yaml."""
 
 import re
+import shutil
 import xml.etree.ElementTree as ElementTree
 
 import pytest
 import yaml
+from dvc.repo import Repo
 
 from dfrepro import dag
 from dfrepro.files import ROOT
@@ -34,6 +36,19 @@ def test_a_stage_leads_to_what_takes_its_files_and_no_way_is_drawn_that_a_longer
     assert found["train-fpg"].leads_to == {"evaluate-fpg"}
     assert found["evaluate-fpg"].leads_to == {"07_fpg", "08_claims"}
     assert not found["08_claims"].leads_to
+
+
+def test_a_new_stage_needs_neither_a_comment_nor_a_notebook(tmp_path):
+    for name in ("dvc.yaml", "params.yaml", "scales"):
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, tmp_path / name)
+    declared = (tmp_path / "dvc.yaml").read_text()
+    own = "stages:\n  own:\n    cmd: touch own\n    deps:\n      - artifacts/${scale}/standin\n    outs:\n      - own\n"
+    (tmp_path / "dvc.yaml").write_text(declared.replace("stages:\n", own, 1))
+    Repo.init(str(tmp_path), no_scm=True).close()
+    found = dag.stages(tmp_path)
+    assert next(iter(found.items())) == ("own", dag.Stage("", 1, frozenset()))
+    assert "own" in found["standin"].leads_to
+    assert ">own</text>" in dag.svg(found)
 
 
 def test_no_box_lies_on_another_and_every_line_ends_at_boxes(found):
