@@ -85,9 +85,13 @@ def grid(args: argparse.Namespace) -> None:
 
 
 def claims(args: argparse.Namespace) -> None:
-    from dfrepro import params, pipeline
+    from dfrepro import params, pipeline, study
+    from dfrepro.report.claims import print_table
 
-    pipeline.claims(params.load())
+    if args.study:
+        print_table(study.judge())
+    else:
+        pipeline.claims(params.load())
 
 
 def dag(args: argparse.Namespace) -> None:
@@ -208,7 +212,8 @@ def parser() -> argparse.ArgumentParser:
     command(grid, "note which grid has been run, for the notebooks' stages")
     command(dag, "draw the pipeline on one page, docs/figures/pipeline.svg: each kind of stage once")
     command(readme, "bring README's table of verdicts and its pictures into step with what was found")
-    command(claims, "judge the papers' claims on what is there; writes results/<scale>/claims.json")
+    sub = command(claims, "judge the papers' claims on what is there; writes results/<scale>/claims.json")
+    sub.add_argument("--study", action="store_true", help="on the committed study's evidence, in results/study")
     sub = command(card, "write the model card of a run, or of all that have been trained; results/<scale>/cards/")
     sub.add_argument("run", nargs="?", help="a name under `runs` in params.yaml")
     sub = command(embed, "fit and cache a UMAP embedding")

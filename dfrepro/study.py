@@ -4,8 +4,8 @@
 that what a newcomer's `make repro` has made stays as it is; the two share one DVC cache. As there, the data come from
 `dvc repro`, the networks from a sweep (one process a core), all else from `dvc repro` again. Killed and called again it
 goes on: what is done is not done again. When it ends, or with `collect` at any time, what was found is copied to
-results/study/: claims.json, every run's metrics and card, the notebooks' figures, provenance.json. What verdicts rest
-on (evidence/, ten megabytes) stays in the clone.
+results/study/: claims.json and the evidence that its verdicts rest on, every run's metrics and card, the notebooks'
+figures, provenance.json.
 """
 
 import os
@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 
 from dfrepro.errors import WorkbookError
-from dfrepro.files import ROOT, atomic_file, atomic_folder, write_json
+from dfrepro.files import ROOT, atomic_file, atomic_folder, read_json, write_json
 from dfrepro.mend import LOCKS, mend, parsed
 
 CLONE, RESULTS = ROOT / "build" / "study", ROOT / "results" / "study"
@@ -115,7 +115,7 @@ def collect(words: dict[str, Any]) -> None:
     if done.returncode:
         raise WorkbookError("its claims cannot be judged", where=CLONE, remedy="Read the message above")
     shutil.rmtree(RESULTS, ignore_errors=True)
-    shutil.copytree(CLONE / "results" / scale, RESULTS, ignore=shutil.ignore_patterns("evidence"))
+    shutil.copytree(CLONE / "results" / scale, RESULTS)
     figures = CLONE / "artifacts" / scale / "figures"
     if figures.exists():
         shutil.copytree(figures, RESULTS / "figures")
@@ -125,6 +125,19 @@ def collect(words: dict[str, Any]) -> None:
         RESULTS / "provenance.json",
         {**{name: words[name] for name in WORDS}, "commit": _commit(CLONE), "ended": f"{datetime.now(UTC):%Y-%m-%d}"},
     )
+
+
+def judge() -> list[dict[str, Any]]:
+    """The study's verdicts anew, from the evidence in git alone: written to results/study/claims.json, and returned."""
+    from dfrepro import params
+    from dfrepro.report import claims, collect
+
+    path = RESULTS / "claims.json"
+    if not path.exists():
+        raise WorkbookError("no study is there", where=RESULTS, remedy="Run `make study`, or check out what git holds")
+    about = read_json(path)["about"]
+    p = params.load(**{name: about[name] for name in WORDS})
+    return claims.write_claims(collect.kept(p, RESULTS / "evidence"), path, about=about)
 
 
 def _shrink(file: Path, limit: int = 2**20, width: int = 1400) -> None:

@@ -84,7 +84,7 @@ def test_what_was_found_stays_when_the_repository_goes_on(elsewhere):
 def test_what_was_found_is_copied_with_where_it_comes_from(elsewhere, monkeypatch):
     study.prepare(WORDS)
     write_json(study.CLONE / "results" / "smoke" / "claims.json", {"claims": []})
-    write_json(study.CLONE / "results" / "smoke" / "evidence" / "large.json", {})
+    write_json(study.CLONE / "results" / "smoke" / "evidence" / "videos.json", {})
     figure = study.CLONE / "artifacts" / "smoke" / "figures" / "02_pim" / "rise.png"
     figure.parent.mkdir(parents=True)
     figure.write_bytes(b"png")
@@ -94,5 +94,10 @@ def test_what_was_found_is_copied_with_where_it_comes_from(elsewhere, monkeypatc
     assert provenance["commit"] == study._commit(elsewhere)
     assert {name: provenance[name] for name in WORDS} == WORDS
     assert (study.RESULTS / "claims.json").exists()
-    assert not (study.RESULTS / "evidence").exists()
+    assert (study.RESULTS / "evidence" / "videos.json").exists()
     assert (study.RESULTS / "figures" / "02_pim" / "rise.png").exists()
+
+
+def test_judging_a_study_that_is_not_there_is_an_error(elsewhere):
+    with pytest.raises(WorkbookError, match="no study is there"):
+        study.judge()

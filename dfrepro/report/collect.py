@@ -3,12 +3,11 @@
 A run or map that is not there is not in the answer, and its claims read "not run". Nothing here imports torch.
 
 What the verdicts rest on is kept beside them, in results/<scale>/evidence, small enough for git: the scores that were
-asked for, as 32-bit logits, and the measured numbers. Where there are no artifacts, as in a fresh clone, the verdicts
-are computed from there.
+asked for, of single frames (as 32-bit logits) only where a metric is about them, and the measured numbers. Where there
+are no artifacts, as in a fresh clone, the verdicts are computed from there, and are the same to the last bit.
 """
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +17,11 @@ from scipy.special import expit, logit
 from dfrepro import pipeline
 from dfrepro.files import atomic_folder, read_json
 from dfrepro.params import Params
-from dfrepro.report.evidence import Evidence
+from dfrepro.report.evidence import VIDEO, Evidence
 
 MEASURED = ["dataset", "metric", "value"]
 LARGEST = 40.0  # logit: beyond it float64 knows only 1
+NONE = [("", 0, "", "")]  # pandas looks for no key of no length
 MAPS = "focus-map-"  # maps are measured under this name, with a network or without (papers/focus)
 
 
@@ -30,11 +30,24 @@ def evidence(p: Params, *, n_boot: int | None = None) -> Evidence:
 
     From the artifacts; where there is none, from what was kept.
     """
-    rest_on = partial(Evidence, n_boot=n_boot or p.sizes.evaluation.n_bootstrap, trained_on=p.trained_on)
     found = scores(p)
     if found is None and (folder := _kept(p)).exists():
-        return rest_on(pd.read_parquet(folder / "measured.parquet"), _score(_read_kept(folder)))
-    return rest_on(measured(p), None if found is None else _score(found))
+        return kept(p, folder, n_boot=n_boot)
+    return _evidence(p, measured(p), None if found is None else _score(found), n_boot)
+
+
+def kept(p: Params, folder: Path, *, n_boot: int | None = None) -> Evidence:
+    """What `keep` wrote to a folder, as evidence."""
+    items = pd.read_parquet(folder / "items.parquet")
+    parts = [_score(pd.read_parquet(path)) for path in sorted(folder.glob("frames-*.parquet"))]
+    parts += [pd.read_parquet(path) for path in sorted(folder.glob("videos-*.parquet"))]
+    found = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["run", "seed", "item", "score"])
+    found = found[["run", "seed", "score"]].join(items.iloc[found["item"]].reset_index(drop=True))
+    return _evidence(p, pd.read_parquet(folder / "measured.parquet"), found, n_boot)
+
+
+def _evidence(p: Params, measured: pd.DataFrame, scores: pd.DataFrame | None, n_boot: int | None) -> Evidence:
+    return Evidence(measured, scores, n_boot=n_boot or p.sizes.evaluation.n_bootstrap, trained_on=p.trained_on)
 
 
 def keep(p: Params, evidence: Evidence) -> None:
@@ -42,23 +55,29 @@ def keep(p: Params, evidence: Evidence) -> None:
     found = scores(p)
     if found is None:
         return
-    keys = ["run", "seed", "dataset", "condition"]
-    asked = pd.MultiIndex.from_tuples(sorted(evidence.asked) or [("", 0, "", "")], names=keys)
-    found = found[pd.MultiIndex.from_frame(found[keys]).isin(asked)]
-    ids = [name for name in found if name != "logit"]
-    items = found[[name for name in ids if name not in ("run", "seed")]].drop_duplicates(ignore_index=True)
-    found = found.merge(items.assign(item=range(len(items))), on=list(items), how="left")[
-        ["run", "seed", "item", "logit"]
-    ]
+    at = pd.MultiIndex.from_frame(found[["run", "seed", "dataset", "condition"]])
+    frames, rest = (
+        found[at.isin([key for key, of in evidence.asked.items() if of is one] or NONE)] for one in (True, False)
+    )
+    videos = _score(rest)
+    videos = videos.groupby([name for name in videos if name not in ("frame", "score")])["score"].mean().reset_index()
+    found = pd.concat([frames, videos.assign(frame=VIDEO)], ignore_index=True)
+    about = [name for name in found if name not in ("run", "seed", "logit", "score")]
+    items = found[about].drop_duplicates(ignore_index=True)
+    found = found.merge(items.assign(item=range(len(items))), on=about, how="left")
+    of_video = found["frame"] == VIDEO
     with atomic_folder(_kept(p)) as folder:
         items.to_parquet(folder / "items.parquet", index=False, compression="zstd")
-        found.to_parquet(folder / "logits.parquet", index=False, compression="zstd")
         measured(p).to_parquet(folder / "measured.parquet", index=False, compression="zstd")
-
-
-def _read_kept(folder: Path) -> pd.DataFrame:
-    found, items = (pd.read_parquet(folder / f"{name}.parquet") for name in ("logits", "items"))
-    return found[["run", "seed", "logit"]].join(items.iloc[found["item"]].reset_index(drop=True))
+        for name, part, value in (("frames", found[~of_video], "logit"), ("videos", found[of_video], "score")):
+            for seed, rows in part[["run", "seed", "item", value]].groupby("seed"):
+                rows.to_parquet(
+                    folder / f"{name}-{seed}.parquet",
+                    index=False,
+                    compression="zstd",
+                    use_dictionary=["run", "seed"],
+                    column_encoding={"item": "DELTA_BINARY_PACKED", value: "BYTE_STREAM_SPLIT"},
+                )
 
 
 def _kept(p: Params) -> Path:

@@ -3,6 +3,7 @@
 Results are a tidy frame with columns run, seed, dataset, metric, value and, where a test set was altered, condition
 (default "clean"). Scores, if given, are one row a video or a frame: run, seed, dataset, manipulation, video, label,
 score, and condition and frame where there are such. A metric that is not among the results is computed from scores.
+Where only the mean over a video's frames was kept, its frame is VIDEO, and metrics of single frames are not measured.
 
 The videos of a test set are drawn again with replacement within each manipulation, the same draw for every run, seed
 and condition: a difference between two runs is then a difference on the same videos. Videos that share a source are
@@ -23,6 +24,7 @@ from dfrepro.report.schema import Operand
 RESULTS = ("run", "seed", "dataset", "metric", "value")
 SCORES = ("run", "seed", "dataset", "manipulation", "video", "label", "score")
 MOST_PAIRS = 2_000_000  # of items: 16 MB
+VIDEO = -1  # in place of a frame's number
 CHUNK = 256  # bootstrap draws at a time: bounds the memory of large test sets
 Weighted = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
@@ -96,6 +98,10 @@ METRICS: dict[str, tuple[Weighted, bool]] = {
 }
 
 
+def _of_frames(metric: str) -> bool:
+    return metric in METRICS and METRICS[metric][1]
+
+
 class Evidence:
     """Results and scores behind one question: what did this run give, and how far would other videos move it?
 
@@ -120,7 +126,8 @@ class Evidence:
         self._point = lru_cache(maxsize=None)(self._point_once)
         self._drawn = lru_cache(maxsize=None)(self._drawn_once)
         self._weights = lru_cache(maxsize=None)(self._weights_once)
-        self.asked: set[tuple[str, int, str, str]] = set()  # run, seed, test set, condition: what a verdict rests on
+        # what verdicts rest on: run, seed, test set and condition, and whether on single frames
+        self.asked: dict[tuple[str, int, str, str], bool] = {}
 
     def own_set(self, run: str) -> str:
         """The test set of the data that the run was trained on."""
@@ -146,7 +153,8 @@ class Evidence:
         return "" if any(self.value(operand, seed) is not None for seed in seeds) else str(operand)
 
     def _point_once(self, run: str, seed: int, dataset: str, metric: str, condition: str) -> float | None:
-        self.asked.add((run, seed, _base(dataset), condition))
+        at = run, seed, _base(dataset), condition
+        self.asked[at] = self.asked.get(at, False) or _of_frames(metric)
         known = self._points.get((run, seed, dataset, metric, condition))
         if known is not None:
             return known
@@ -170,7 +178,7 @@ class Evidence:
         if items is None or metric not in METRICS:
             return None
         function, frames = METRICS[metric]
-        if frames and "frame" not in items:
+        if frames and ("frame" not in items or (items["frame"] == VIDEO).any()):
             return None
         items = _subset(items, dataset)
         if not frames:

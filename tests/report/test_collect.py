@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 
 from dfrepro import __main__ as command_line
-from dfrepro import params, pipeline
+from dfrepro import params, pipeline, study
 from dfrepro.files import write_json
 from dfrepro.report import collect
+from dfrepro.report.schema import Operand
 
 
 @pytest.fixture
@@ -85,11 +86,41 @@ def test_a_clone_without_artifacts_judges_what_was_kept_to_the_same_verdicts(two
     assert (tmp_path / "results" / "claims.json").read_bytes() == written
 
 
+def test_a_studys_verdicts_are_judged_anew_from_its_evidence_alone(two_runs, tmp_path, monkeypatch):
+    assert command_line.main(["claims"]) == 0
+    monkeypatch.setattr(study, "RESULTS", tmp_path / "results")
+    path = tmp_path / "results" / "claims.json"
+    written = path.read_bytes()
+    shutil.rmtree(tmp_path / "artifacts")
+    path.write_bytes(written.replace(b'"one_seed": true', b'"one_seed": false'))
+    assert command_line.main(["claims", "--study"]) == 0
+    assert path.read_bytes() == written
+
+
 def test_only_what_a_verdict_rests_on_is_kept(two_runs, planted_scores, tmp_path):
     plant(two_runs, "erm-df", 1, planted_scores({"erm-df": 1.0}, dataset="diff"))  # no claim asks it about DiFF
     command_line.main(["claims"])
-    kept = pd.read_parquet(tmp_path / "results" / "evidence" / "logits.parquet")
-    assert set(kept.run) == {"erm-ffpp", "pim-ffpp"}
+    kept = tmp_path / "results" / "evidence"
+    assert sorted(file.name for file in kept.iterdir()) == ["items.parquet", "measured.parquet", "videos-0.parquet"]
+    assert set(pd.read_parquet(kept / "videos-0.parquet").run) == {"erm-ffpp", "pim-ffpp"}
+
+
+def test_single_frames_are_kept_where_a_metric_is_about_them_and_only_there(two_runs, planted_scores, tmp_path):
+    for run, distance in (("pel-freq", 2.0), ("pel-rgb", 0.5)):
+        plant(two_runs, run, 0, planted_scores({run: distance}, dataset="ffpp"))
+    assert command_line.main(["claims"]) == 0
+    folder = tmp_path / "results" / "evidence"
+    frames, videos = (pd.read_parquet(folder / f"{name}-0.parquet") for name in ("frames", "videos"))
+    assert frames.groupby("run").size().to_dict() == {"pel-freq": 160, "pel-rgb": 160}
+    assert videos.groupby("run").size().to_dict() == {"erm-ffpp": 4 * 80, "pim-ffpp": 4 * 80}  # no claim asks about DFD
+    kept, whole = collect.kept(two_runs, folder), collect.evidence(two_runs)
+    on_videos = Operand(run="erm-ffpp", test="cdfv2", metric="video_auc")
+    for operand in (on_videos, Operand(run="pel-freq", test="ffpp", metric="frame_auc")):
+        assert kept.value(operand, 0) == whole.value(operand, 0) is not None
+        assert (kept.draws(operand, 0) == whole.draws(operand, 0)).all()
+    on_frames = on_videos.model_copy(update={"metric": "frame_auc"})
+    assert whole.value(on_frames, 0) is not None
+    assert kept.value(on_frames, 0) is None  # nobody had asked
 
 
 def test_the_command_writes_41_verdicts_without_training(two_runs, tmp_path, monkeypatch, capsys):
