@@ -17,10 +17,11 @@ from scipy.special import expit, logit
 from dfrepro import pipeline
 from dfrepro.files import atomic_folder, read_json
 from dfrepro.params import Params
-from dfrepro.report.evidence import VIDEO, Evidence
+from dfrepro.report.evidence import VIDEO, Evidence, of_videos
 
 MEASURED = ["dataset", "metric", "value"]
 LARGEST = 40.0  # logit: beyond it float64 knows only 1
+KEYS = ["run", "seed", "dataset", "condition"]
 NONE = [("", 0, "", "")]  # pandas looks for no key of no length
 MAPS = "focus-map-"  # maps are measured under this name, with a network or without (papers/focus)
 
@@ -55,12 +56,13 @@ def keep(p: Params, evidence: Evidence) -> None:
     found = scores(p)
     if found is None:
         return
-    at = pd.MultiIndex.from_frame(found[["run", "seed", "dataset", "condition"]])
+    at = pd.MultiIndex.from_frame(found[KEYS])
     frames, rest = (
-        found[at.isin([key for key, of in evidence.asked.items() if of is one] or NONE)] for one in (True, False)
+        found[at.isin([key for key, frames in evidence.asked.items() if frames is single] or NONE)]
+        for single in (True, False)
     )
-    videos = _score(rest)
-    videos = videos.groupby([name for name in videos if name not in ("frame", "score")])["score"].mean().reset_index()
+    means = [of_videos(group).assign(**dict(zip(KEYS, key))) for key, group in _score(rest).groupby(KEYS)]
+    videos = pd.concat(means, ignore_index=True) if means else _score(rest)
     found = pd.concat([frames, videos.assign(frame=VIDEO)], ignore_index=True)
     about = [name for name in found if name not in ("run", "seed", "logit", "score")]
     items = found[about].drop_duplicates(ignore_index=True)

@@ -98,6 +98,11 @@ METRICS: dict[str, tuple[Weighted, bool]] = {
 }
 
 
+def of_videos(items: pd.DataFrame) -> pd.DataFrame:
+    """The mean score of each video's frames, of one run, seed, test set and condition."""
+    return items.groupby(["manipulation", "video", "label"])["score"].mean().reset_index()
+
+
 def _of_frames(metric: str) -> bool:
     return metric in METRICS and METRICS[metric][1]
 
@@ -182,7 +187,7 @@ class Evidence:
             return None
         items = _subset(items, dataset)
         if not frames:
-            items = items.groupby(["manipulation", "video", "label"])["score"].mean().reset_index()
+            items = of_videos(items)
         labels, scores = items["label"].to_numpy(), items["score"].to_numpy(dtype=float)
         constant = function is weighted_auc and len(scores) and scores.min() == scores.max()
         if constant or np.isnan(scores).any():  # a detector that says one thing of everything ranks nothing: no .5
