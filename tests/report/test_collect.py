@@ -12,8 +12,6 @@ from dfrepro.files import ROOT, read_json, write_json
 from dfrepro.report import claims, collect
 from dfrepro.report.schema import Operand
 
-COMMITTED = [ROOT / "results" / "laptop", pytest.param(ROOT / "results" / "study", marks=pytest.mark.long)]
-
 
 @pytest.fixture
 def scale(monkeypatch, tmp_path):
@@ -137,12 +135,13 @@ def test_the_command_writes_41_verdicts_without_training(two_runs, tmp_path, mon
     assert "P4-C9" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("results", COMMITTED, ids=["laptop", "study"])
-def test_committed_verdicts_follow_from_the_committed_evidence(results, tmp_path):
+@pytest.mark.parametrize("name", ["laptop", "study"])
+def test_committed_verdicts_follow_from_the_committed_evidence(name, tmp_path):
+    results = ROOT / "results" / name
     written = read_json(results / "claims.json")
     p = params.load(**{word: written["about"][word] for word in study.WORDS})
     verdicts = claims.write_claims(collect.kept(p, results / "evidence"), tmp_path / "claims.json")
     for verdict, committed in zip(verdicts, written["claims"], strict=True):
         assert (verdict["id"], verdict["verdict"]) == (committed["id"], committed["verdict"])
-        for name in ("effect", "interval", "by_seed"):
-            assert verdict[name] == pytest.approx(committed[name], abs=1e-9), verdict["id"]
+        for number in ("effect", "interval", "by_seed"):
+            assert verdict[number] == pytest.approx(committed[number], abs=1e-9), verdict["id"]
