@@ -168,5 +168,6 @@ def _as_rst(line: str) -> str:
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_html_math_renderer("svg", inline_renderers=(_inline, None), block_renderers=(_block, None))
     app.add_css_file("book.css")
+    app.add_js_file("book.js")
     app.connect("autodoc-process-docstring", as_rst, priority=100)  # before napoleon's
     return {"parallel_read_safe": True, "parallel_write_safe": True}
