@@ -22,7 +22,6 @@ from dfrepro.report.evidence import VIDEO, Evidence, of_videos
 MEASURED = ["dataset", "metric", "value"]
 LARGEST = 40.0  # logit: beyond it float64 knows only 1
 KEYS = ["run", "seed", "dataset", "condition"]
-NONE = [("", 0, "", "")]  # pandas looks for no key of no length
 MAPS = "focus-map-"  # maps are measured under this name, with a network or without (papers/focus)
 
 
@@ -58,8 +57,7 @@ def keep(p: Params, evidence: Evidence) -> None:
         return
     at = pd.MultiIndex.from_frame(found[KEYS])
     frames, rest = (
-        found[at.isin([key for key, frames in evidence.asked.items() if frames is single] or NONE)]
-        for single in (True, False)
+        found[at.isin([key for key, frames in evidence.asked.items() if frames is single])] for single in (True, False)
     )
     means = [of_videos(group).assign(**dict(zip(KEYS, key))) for key, group in _score(rest).groupby(KEYS)]
     videos = pd.concat(means, ignore_index=True) if means else _score(rest)
