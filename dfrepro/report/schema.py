@@ -253,7 +253,8 @@ def _claim(entry: dict[str, Any], defaults: dict[str, Any], path: Path) -> Claim
         entry["controls"] = [_contrast(control, shared) for control in entry.get("controls", ())]
         gates = [_gate(gate, shared) for gate in entry.pop("gates", ())]
         entry["acts"] = [gate["acts"] for gate in gates if "acts" in gate]
-        entry |= {"band": gate["band"] for gate in gates if "band" in gate}
+        for gate in gates:
+            entry |= gate if "band" in gate else {}
         if "positive_control" in entry:
             entry["positive_control"] = _contrast(entry["positive_control"], shared)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
