@@ -15,7 +15,7 @@ from dfrepro.errors import WorkbookError
 from dfrepro.forge.masks import RASTER_SIZES
 
 FAKE = 1
-KERNELS = range(17, 26, 2)  # px of the raster: the public code's for refined masks, narrower than the self-blending recipe's
+KERNELS = range(17, 26, 2)  # px of the raster: the public code's, of refined masks
 SIGMAS = (15, 45)  # px of the raster, inclusive
 MIN_OPACITY = 0.1  # below it, a source worked out of the fake is mostly rounding
 
