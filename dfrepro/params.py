@@ -60,7 +60,7 @@ class Faces(Model):
 
 
 class Backbone(Model):
-    """A timm network by name, which may say its pretrained weights (`resnet50.tv_in1k`), and its square input's side."""
+    """A timm network by name, with or without its weights' tag (`resnet50.tv_in1k`), and its square input's side."""
 
     name: str
     image_size: Annotated[int, Field(ge=16, le=1024)]

@@ -1,7 +1,7 @@
-"""The augmentation of PIM's Table IV, "With" block (TIFS 2024, Sec. V-B), the one place where albumentations is imported.
+"""The augmentation of PIM's Table IV, "With" block (TIFS 2024, Sec. V-B): the one import of albumentations.
 
-The paper names six transforms and nothing else. Probabilities (.3, and .5 for flip and compression) and limits are ours:
-those of SBI for RGB shifts and JPEG, albumentations' long-standing ones elsewhere.
+The paper names six transforms and nothing else. Probabilities (.3, and .5 for flip and compression) and limits are
+ours: those of SBI for RGB shifts and JPEG, albumentations' long-standing ones elsewhere.
 albumentations is pinned to 2.0.8, whose default noise (a standard deviation of .2 to .44 of the range) would drown a
 face, so that the older default of 3 to 7 grey levels is given here.
 """

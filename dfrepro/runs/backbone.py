@@ -13,7 +13,6 @@ from dfrepro.runs.draws import training_data, window
 from dfrepro.train.losses import CrossEntropy
 from dfrepro.train.models import Backbone, Detector, build_detector
 
-
 MEASURED = 64  # faces
 
 
