@@ -66,7 +66,7 @@ def weighted_log_loss(labels: np.ndarray, scores: np.ndarray, weights: np.ndarra
 def weighted_eer(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Equal error rate of the linearly interpolated ROC for each row of `weights` (B, n); NaN where a class has none.
 
-    SPEC P2 (d): scores increase with P(fake). Chance is .5, and less is better: a claim would ask for a fall.
+    Scores increase with P(fake). Chance is .5, and less is better: a claim would ask for a fall.
     """
     order = np.argsort(-scores, kind="stable")
     labels, weights = labels[order].astype(bool), weights[:, order].astype(float)
