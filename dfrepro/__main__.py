@@ -220,7 +220,7 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("run", help="a name under `runs` in params.yaml")
         sub.add_argument("--seed", type=int, required=True)
     command(grid, "note which grid has been run, for the notebooks' stages")
-    command(dag, "draw the pipeline on one page, docs/figures/pipeline.svg: each kind of stage once")
+    command(dag, "draw the pipeline in docs/pipeline.md: each kind of stage once")
     command(readme, "bring README's table of verdicts and its pictures into step with what was found")
     sub = command(claims, "judge the papers' claims on what is there; writes results/<scale>/claims.json")
     sub.add_argument("--study", action="store_true", help="on the committed study's evidence, in results/study")
@@ -263,16 +263,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return args.function(args) or 0
     except WorkbookError as error:
-        return _told(args.command, error)
+        return _print_error(args.command, error)
     except OSError as error:
         from dfrepro.files import refusal
 
         if (known := refusal(error, error.filename or "")) is None:
             raise
-        return _told(args.command, known)
+        return _print_error(args.command, known)
 
 
-def _told(command: str, error: WorkbookError) -> int:
+def _print_error(command: str, error: WorkbookError) -> int:
     print(f"dfrepro {command}: {error}", file=sys.stderr)
     return 2
 

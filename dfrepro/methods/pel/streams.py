@@ -1,7 +1,8 @@
 """A stream of PEL: a timm network behind its own input, walked stage by stage (AAAI 2022, Sec. 3 and Fig. 1).
 
 The paper inserts its modules "after each convolutional block"; a block is a stage of the network (our reading,
-papers/pel/DEVIATIONS.md). Two networks exchange features after a stage, so neither can be run by one call: a stream knows its stem, stages and top.
+papers/pel/DEVIATIONS.md). Two networks exchange features after a stage, so neither can be run by one call: a stream
+knows its stem, stages and top.
 """
 
 import re
