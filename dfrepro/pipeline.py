@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from dfrepro.errors import WorkbookError
 from dfrepro.files import ROOT, atomic_file, read_json, write_json
-from dfrepro.params import STANDIN, Params
+from dfrepro.params import ABSENT, STANDIN, Params
 
 if TYPE_CHECKING:
     from dfrepro.data.manifest import FaceStore
@@ -214,11 +214,23 @@ def evaluate(p: Params, run: str, seed: int) -> None:
     metrics = results_folder(p) / "metrics" / f"{run}-{seed}.json"
     from dfrepro.evaluate.run import evaluate_run
 
-    stores = {name: _store(p, name) for name in p.run(run).tests}
+    stores = {name: _store(p, name) for name in p.tests(run)}
+    reals = {name: other for name in stores if (other := p.datasets[name].reals)}
+    if absent := sorted(set(reals.values()) - set(stores)):
+        raise WorkbookError(
+            f"is not tested on {absent[0]}, whose reals another test set takes", where=f"runs.{run}.tests"
+        )
     sizes, conditions = p.sizes.evaluation, p.run(run).conditions
     with _threads(p):
         found = evaluate_run(
-            trained, stores, inputs(p, run, seed), out, batch=sizes.batch, frames=sizes.frames, conditions=conditions
+            trained,
+            stores,
+            inputs(p, run, seed),
+            out,
+            batch=sizes.batch,
+            frames=sizes.frames,
+            conditions=conditions,
+            reals=reals,
         )
     write_json(metrics, found)
 
@@ -244,7 +256,7 @@ def claims(p: Params, table: bool = True) -> None:
     from dfrepro.report import claims as page
     from dfrepro.report import collect
 
-    data = {name: root if root == STANDIN else "licensed copy" for name, root in p.roots.items()}
+    data = {name: root if root in (STANDIN, ABSENT) else "licensed copy" for name, root in p.roots.items()}
     about = {"scale": p.scale, "grid": p.grid, "seeds": list(p.seeds), "data": data}
     evidence = collect.evidence(p)
     verdicts = page.write_claims(evidence, results_folder(p) / "claims.json", about=about)

@@ -264,7 +264,7 @@ def _data(p: Params, chosen: Iterable[str]) -> None:
     book = _book(p)
     for run in chosen:
         data = p.run(run).data
-        for dataset in dict.fromkeys([data.dataset, *p.run(run).tests]):
+        for dataset in dict.fromkeys([data.dataset, *p.tests(run)]):
             book.store(dataset)
         if data.fakes == "fia-usa" and not pipeline.reconstructions_folder(p, data.dataset).exists():
             pipeline.reconstruct(p, data.dataset)

@@ -19,7 +19,7 @@ import pandas as pd
 from dfrepro import params, pipeline
 from dfrepro.errors import WorkbookError
 from dfrepro.files import atomic_file, read_json
-from dfrepro.params import STANDIN, Params
+from dfrepro.params import ABSENT, STANDIN, Params
 from dfrepro.report import plots
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Workbook:
     @property
     def data_label(self) -> str:
         """What every caption says of its data: 'stand-in', or 'real' once every root is a licensed copy's."""
-        roots = set(self.params.roots.values())
+        roots = set(self.params.roots.values()) - {ABSENT}
         return "stand-in" if roots == {STANDIN} else "real" if STANDIN not in roots else "stand-in and real"
 
     def store(self, dataset: str) -> "FaceStore":
@@ -136,7 +136,7 @@ class Workbook:
             shutil.rmtree(scored, ignore_errors=True)  # before: killed in between, new weights would keep old scores
             pipeline.train(p, name, seed)
         if not scored.exists():
-            for dataset in p.run(name).tests:
+            for dataset in p.tests(name):
                 self.store(dataset)
             pipeline.evaluate(p, name, seed)
         return TrainedRun(name, seed, folder, scored, pipeline.timing_file(p, name, seed))
