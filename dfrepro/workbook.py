@@ -16,7 +16,7 @@ import pandas as pd
 from dfrepro import params, places
 from dfrepro.errors import WorkbookError
 from dfrepro.files import atomic_file, read_json
-from dfrepro.jobs import embeddings, pipeline, ready
+from dfrepro.jobs import ready
 from dfrepro.jobs.trained import TrainedRun
 from dfrepro.params import STANDIN, Params
 from dfrepro.report import judge, plots
@@ -99,20 +99,11 @@ class Workbook:
 
     def embedding(self, name: str) -> pd.DataFrame:
         """A cached UMAP: one row a face and condition, with x and y."""
-        path = self.params.artifacts / "embeddings" / f"{name}.parquet"
-        if not path.exists():
-            for run in embeddings.RUNS[name]:
-                self.scores([run])
-            pipeline.embed(self.params, name)
-        return pd.read_parquet(path)
+        return pd.read_parquet(ready.provided(self.params, self.params.artifacts / "embeddings" / f"{name}.parquet"))
 
     def controls(self) -> dict[str, Any]:
         """The short-cut controls of the stand-in, measured if they are not there yet."""
-        path = places.results_folder(self.params) / "controls.json"
-        if not path.exists():
-            self.store("ffpp-c23")
-            pipeline.controls(self.params)
-        return read_json(path)
+        return read_json(ready.provided(self.params, places.results_folder(self.params) / "controls.json"))
 
     def beside(
         self, paper: str, table: str, scores: pd.DataFrame, measured: pd.DataFrame | None = None
