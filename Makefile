@@ -22,7 +22,7 @@ $(VENV)/installed: requirements.lock pyproject.toml
 setup: $(VENV)/installed ## make the environment in .venv from requirements.lock (hashes checked)
 
 repro: setup ## run the pipeline at the scale that params.yaml names: data, trainings, notebooks, one a core
-	@$(BIN)/python -m dfrepro mend
+	@$(BIN)/python -m dfrepro repair
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m dfrepro repro
 
 study: setup ## the full grid with five seeds, into results/study/ (hours; killed, it goes on where it was)

@@ -54,10 +54,10 @@ def score(args: argparse.Namespace) -> int:
     return run(params.load(), args.path, args.run, seed=args.seed, out=args.out, frames=args.frames)
 
 
-def mend(args: argparse.Namespace) -> None:
-    from dfrepro.jobs.mend import mend
+def repair(args: argparse.Namespace) -> None:
+    from dfrepro.jobs.repair import repair
 
-    for sentence in mend(cache=args.cache):
+    for sentence in repair(cache=args.cache):
         print(sentence)
 
 
@@ -125,7 +125,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--grid", default="full", choices=["core", "full"])
     sub.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     sub.add_argument("--collect", action="store_true", help="only copy what has been found so far")
-    sub = command(mend, "put right what a kill left of DVC's own files (make repro does so first)")
+    sub = command(repair, "repair what a kill left of DVC's own files (make repro does so first)")
     sub.add_argument("--cache", action="store_true", help="also read DVC's whole cache and remove what is damaged")
     command(dag, "draw the pipeline on one page, docs/figures/pipeline.svg: each kind of stage once")
     command(readme, "bring README's table of verdicts and its pictures into step with what was found")

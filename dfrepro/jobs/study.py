@@ -24,7 +24,7 @@ import yaml
 from dfrepro import places
 from dfrepro.errors import WorkbookError
 from dfrepro.files import ROOT, atomic_file, atomic_folder, write_json
-from dfrepro.jobs.mend import LOCKS, mend, parsed
+from dfrepro.jobs.repair import LOCKS, parsed, repair
 
 CLONE, RESULTS = ROOT / "build" / "study", places.STUDY
 WORDS = ("scale", "grid", "seeds")
@@ -55,7 +55,7 @@ def prepare(words: dict[str, Any]) -> None:
     if not CLONE.exists():
         CLONE.parent.mkdir(parents=True, exist_ok=True)
         _git(ROOT, "clone", "--quiet", str(ROOT), str(CLONE))
-    mend(CLONE)
+    repair(CLONE)
     _git(CLONE, "fetch", "--quiet", "origin", _commit(ROOT))
     with _found_stays(CLONE / "results" / str(words["scale"])):
         _git(CLONE, "checkout", "--quiet", "--force", "--detach", _commit(ROOT))
