@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dfrepro.figures import flatness
 from dfrepro.nets import cam
+from dfrepro.train import flatness
 
 if TYPE_CHECKING:
     from dfrepro.data.manifest import FaceStore
@@ -27,7 +27,7 @@ def test_batch(store: "FaceStore", manipulation: str, n: int) -> tuple[Tensor, T
 
 
 def rise(run: "TrainedRun", faces: Tensor, labels: Tensor) -> pd.DataFrame:
-    """The loss of a run's network along Δ for the radii that the notebook draws (dfrepro.figures.flatness)."""
+    """The loss of a run's network along Δ for the radii that the notebook draws (dfrepro.train.flatness)."""
     return flatness.rise(run.detector(), _window(faces, run.window), labels, RADII)
 
 

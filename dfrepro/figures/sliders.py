@@ -18,9 +18,9 @@ from torch import Tensor
 from dfrepro.data.dataset import centre
 from dfrepro.evaluate.probe import StatisticShift
 from dfrepro.figures import faces as study
-from dfrepro.figures.flatness import gammas
 from dfrepro.nets.pim import PIM, step_along
 from dfrepro.report import plots
+from dfrepro.train.flatness import gammas
 
 if TYPE_CHECKING:
     from ipywidgets import FloatSlider
