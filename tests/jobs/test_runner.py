@@ -192,11 +192,11 @@ def test_cores_are_shared_out_between_the_stages_that_are_ready():
         shares[words[0]] = int(os.environ[runner.CORES])
 
     nodes = named(data=(), note=(), x=("data",), y=("data",), z=("x", "y"))
-    report = runner.run(nodes, Nothing(), lambda end: (ThreadPoolExecutor(1), 2, 4), do)
+    report = runner.run(nodes, Nothing(), lambda end: (ThreadPoolExecutor(1), 3, 4), do)
     assert runner.CORES not in os.environ
     assert not report.failed
     assert shares["data"] == shares["z"] == 4
-    assert {shares["x"], shares["y"]} == {2}
+    assert {shares["x"], shares["y"]} <= {1, 2}
 
 
 def test_a_killed_runner_takes_its_workers_along_and_the_next_one_makes_the_same(project):
