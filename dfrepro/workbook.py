@@ -146,6 +146,23 @@ class Workbook:
         judged: list[dict[str, Any]] = read_json(places.results_folder(self.params) / "claims.json")["claims"]
         return judged
 
+    def found(self, *claims: str) -> pd.DataFrame:
+        """What the committed study found, whatever this clone has run: one row a claim of a paper, or a claim by id.
+
+        Columns, as text: claim, statement, paper (its printed effect), study (effect and 95 % interval), seeds, verdict
+        and why. Effects are in the metric's unit, AUC and accuracy in [0, 1], positive as the paper claims.
+        """
+        judged = read_json(places.STUDY / "claims.json")["claims"]
+        rows = [
+            {"claim": claim["title"], "statement": claim["statement"], "paper": plots.effect(claim["printed_effect"], None),
+             "study [95 %]": plots.effect(claim["effect"], claim["interval"]), "seeds": str(len(claim["seeds"]) or ""),
+             "verdict": claim["verdict"], "why": claim["reason"]}
+            for claim in judged if {claim["paper"], claim["id"]} & set(claims)
+        ]  # fmt: skip
+        if not rows:
+            raise WorkbookError(f"no claim is called {' or '.join(claims)}", where="papers/*/claims.yaml")
+        return pd.DataFrame(rows)
+
     def save(self, figure: "Figure", name: str) -> Path:
         """Save a figure as PNG among this notebook's, whole or not at all."""
         path = self.params.artifacts / "figures" / self.name / f"{name}.png"
