@@ -18,6 +18,7 @@ import pandas as pd
 
 from dfrepro import params, pipeline
 from dfrepro.errors import WorkbookError
+from dfrepro.evaluate import scores
 from dfrepro.files import atomic_file, read_json
 from dfrepro.params import STANDIN, Params
 from dfrepro.report import plots
@@ -54,8 +55,8 @@ class TrainedRun:
 
     @cached_property
     def scores(self) -> pd.DataFrame:
-        """One row a face and condition: run, seed, dataset, manipulation, video, frame, label, condition, score."""
-        return pd.read_parquet(self.scored / "scores.parquet").assign(run=self.name, seed=self.seed)
+        """One row a face and condition (`dfrepro.evaluate.scores`), with run and seed."""
+        return scores.read(self.scored).assign(run=self.name, seed=self.seed)
 
     @cached_property
     def measured(self) -> pd.DataFrame:
