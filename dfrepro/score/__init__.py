@@ -158,9 +158,9 @@ def _results(found: Found, store: "FaceStore", scores: pd.DataFrame, side: int) 
             Frame(int(scores["frame"].iat[row]), *_with_p(scores["margin"].iat[row]), _seen_box(store, row, side))
             for row in places
         )
-        mean = _with_p(means[_key(i)]) if seen else (None, None)
+        margin, p_fake = _with_p(means[_key(i)]) if seen else (None, None)
         results.append(
-            Result(i + 1, given.name, str(given.path), given.kind, *mean, seen, tuple(notes.get(_key(i), ())))
+            Result(i + 1, given.name, str(given.path), given.kind, margin, p_fake, seen, tuple(notes.get(_key(i), ())))
         )
     for each in found.closed:
         note = Note(each.reason, "Score it by itself")
