@@ -154,7 +154,8 @@ class Workbook:
         """
         judged = read_json(places.STUDY / "claims.json")["claims"]
         rows = [
-            {"claim": claim["title"], "statement": claim["statement"], "paper": plots.effect(claim["printed_effect"], None),
+            {"claim": claim["title"], "statement": claim["statement"],
+             "paper": plots.effect(claim["printed_effect"], None),
              "study [95 %]": plots.effect(claim["effect"], claim["interval"]), "seeds": str(len(claim["seeds"]) or ""),
              "verdict": claim["verdict"], "why": claim["reason"]}
             for claim in judged if {claim["paper"], claim["id"]} & set(claims)
