@@ -21,6 +21,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 LEVEL = 0.95
+MANY = 1e6  # degrees of freedom: the normal distribution
 MOST = 0.995  # an AUC beyond it is taken as this: with forty videos a class nobody can tell the two apart
 
 
@@ -64,7 +65,7 @@ def variance(by_seed: np.ndarray, influences: Sequence[np.ndarray] | None) -> Va
     if n < 2 and not influences:
         return None
     total = spread + tests
-    return Variance(seeds, tests, total**2 / slack if slack > 0 else np.inf, n)
+    return Variance(seeds, tests, min(total**2 / slack, MANY) if slack > 0 else MANY, n)
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class Effect:
         if self.base is None:
             return float(value)
         if np.isneginf(self.base):  # a level; one that cannot be told from 1 (from 0) is shown as such
-            return float(ndtr(value) if abs(value) < probit(MOST) else value > 0)
+            return float(ndtr(value) if abs(value) < probit(MOST) - 1e-9 else value > 0)
         return float(self.sign * (ndtr(self.base + self.sign * value) - ndtr(self.base)))
 
     def compared(self, value: float) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import nctdtr, stdtr, stdtrit
 
-from dfrepro.report.effects import LEVEL, Effect
+from dfrepro.report.effects import LEVEL, MANY, Effect
 from dfrepro.report.schema import Cell
 from dfrepro.report.verdict import printed_effect
 
@@ -47,7 +47,7 @@ def _with(cells: Sequence[Cell], effect: Effect, truth: float, seeds: int) -> fl
     own = effect.variance
     spent = (own.total**2 / own.freedom) - (own.seeds / own.n_seeds) ** 2 / max(own.n_seeds - 1, 1)
     slack = spread**2 / (seeds - 1) + max(spent, 0.0)
-    return _probability(cells, effect, truth, np.sqrt(total), total**2 / slack if slack > 0 else np.inf)
+    return _probability(cells, effect, truth, np.sqrt(total), min(total**2 / slack, MANY) if slack > 0 else MANY)
 
 
 def _probability(cells: Sequence[Cell], effect: Effect, truth: float, error: float, freedom: float) -> float:
@@ -66,7 +66,7 @@ def _probability(cells: Sequence[Cell], effect: Effect, truth: float, error: flo
 
 def _beyond(freedom: float, reach: float, distance: float) -> float:
     """P(T > reach) of a noncentral t; beyond what the series can, of a t that is moved."""
-    value = float(1 - nctdtr(min(freedom, 1e6), distance, reach))
+    value = float(1 - nctdtr(freedom, distance, reach))
     return value if np.isfinite(value) and abs(distance) < 30 else float(stdtr(freedom, distance - reach))
 
 
