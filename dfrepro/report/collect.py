@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dfrepro import pipeline
+from dfrepro import places
 from dfrepro.evaluate.metrics import KEY, margins, video_scores
 from dfrepro.files import atomic_folder, read_json
 from dfrepro.params import Params
@@ -89,7 +89,7 @@ def keep(p: Params, evidence: Evidence) -> None:
 
 
 def _kept(p: Params) -> Path:
-    return pipeline.results_folder(p) / "evidence"
+    return places.results_folder(p) / "evidence"
 
 
 def scores(p: Params) -> pd.DataFrame | None:
@@ -123,7 +123,7 @@ def measured(p: Params) -> pd.DataFrame:
     parts = [pd.DataFrame(columns=["run", "seed", *MEASURED])]
     for name in p.maps:
         for seed in p.seeds:
-            parts += _read(pipeline.maps_folder(p, name, seed), f"{MAPS}{name}", seed)
+            parts += _read(places.maps_folder(p, name, seed), f"{MAPS}{name}", seed)
     for run, seed, folder in _scored(p):
         parts += _read(folder, run, seed)
         told = _training(p, run, seed)
@@ -139,7 +139,7 @@ def _training(p: Params, run: str, seed: int) -> dict[str, float]:
     The seconds are of a machine that may have been shared; the steps are the same on any.
     """
     told = {}
-    timing, history = pipeline.timing_file(p, run, seed), pipeline.run_folder(p, run, seed) / "history.csv"
+    timing, history = places.timing_file(p, run, seed), places.run_folder(p, run, seed) / "history.csv"
     if timing.is_file():
         told["train_seconds"] = float(read_json(timing)["train_seconds"])
     if history.is_file():
@@ -155,7 +155,7 @@ def _scored(p: Params) -> Iterator[tuple[str, int, Path]]:
     """Runs of the present grid that have been scored, with seed and folder."""
     for run in p.runs:
         for seed in p.seeds:
-            folder = pipeline.scores_folder(p, run, seed)
+            folder = places.scores_folder(p, run, seed)
             if p.in_grid(run) and folder.is_dir():
                 yield run, seed, folder
 
