@@ -79,6 +79,7 @@ class Training(Model):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     momentum: Unit = 0.9
     betas: tuple[Unit, Unit] = (0.9, 0.999)  # of adam and adamw
+    eps: Positive = 1e-8  # of adam and adamw
     schedule: Literal["cosine", "constant", "constant_then_linear"] = "cosine"
     warmup: Unit = 0.0  # share of all steps
     images_per_epoch: Count | None = None  # None: as many as the rarer class, twice
@@ -123,7 +124,7 @@ class ScaleParams(Model):
     training: Training
     recipes: dict[
         str, dict[str, Any]
-    ] = {}  # a paper's exceptions from `training`, and under `step` from its runs' step
+    ] = {}  # a paper's exceptions from `training`, under `step` from its runs' step, under `evaluation` from that
     reconstruction: Reconstruction = Reconstruction()
     evaluation: Evaluation = Evaluation()
 
@@ -230,6 +231,7 @@ class Params(Model):
                 _declared(run.recipe, self.sizes.recipes, f"runs.{name}.recipe", "recipes")
             _validated(Training, self._training(run), f"runs.{name}.training")
             _validated(Step, self._step(run), f"runs.{name}.step")
+            _validated(Evaluation, self._evaluation(run), f"recipes.{run.recipe}.evaluation")
             if run.detector.maps:
                 _declared(run.detector.maps, self.maps, f"runs.{name}.detector.maps", "maps")
         for name, maps in self.maps.items():
@@ -238,11 +240,14 @@ class Params(Model):
         return self
 
     def _training(self, run: Run) -> dict[str, Any]:
-        recipe = {key: value for key, value in self._recipe(run).items() if key != "step"}
+        recipe = {key: value for key, value in self._recipe(run).items() if key not in ("step", "evaluation")}
         return self.sizes.training.model_dump() | recipe | run.training
 
     def _step(self, run: Run) -> dict[str, Any]:
         return run.step.model_dump(mode="json") | self._recipe(run).get("step", {})
+
+    def _evaluation(self, run: Run) -> dict[str, Any]:
+        return self.sizes.evaluation.model_dump() | self._recipe(run).get("evaluation", {})
 
     def _recipe(self, run: Run) -> dict[str, Any]:
         return self.sizes.recipes[run.recipe] if run.recipe else {}
@@ -286,12 +291,21 @@ class Params(Model):
         training = Training(**self._training(run))
         return training.model_copy(update={"epochs": max(1, round(training.epochs * run.epochs_factor))})
 
+    def evaluation(self, name: str) -> Evaluation:
+        return Evaluation(**self._evaluation(self.run(name)))
+
     def root(self, dataset: str) -> Path:
-        """The folder that holds a declared dataset: the user's copy, or the stand-in's tree of the same layout."""
+        """The folder that holds a declared dataset: the user's copy, or the stand-in's tree of the same layout.
+
+        Raises WorkbookError for a set that the stand-in lacks and no folder is given for.
+        """
         _declared(dataset, self.datasets, "dataset", "datasets", where="params.yaml")
         declared = self.datasets[dataset]
         root = self.roots[declared.root]
         if root == STANDIN:
+            if declared.layout not in STANDIN_TREES:
+                message = f"the stand-in has no {declared.layout}"
+                raise WorkbookError(message, where=f"roots.{declared.root}", remedy="Give the folder of your copy")
             return self.artifacts / "standin" / STANDIN_TREES[declared.layout]
         return Path(os.path.expandvars(root)).expanduser()
 

@@ -215,7 +215,7 @@ def evaluate(p: Params, run: str, seed: int) -> None:
     from dfrepro.evaluate.run import evaluate_run
 
     stores = {name: _store(p, name) for name in p.run(run).tests}
-    sizes, conditions = p.sizes.evaluation, p.run(run).conditions
+    sizes, conditions = p.evaluation(run), p.run(run).conditions
     with _threads(p):
         found = evaluate_run(
             trained, stores, inputs(p, run, seed), out, batch=sizes.batch, frames=sizes.frames, conditions=conditions

@@ -156,3 +156,17 @@ def test_a_recipe_may_say_another_step_rule_for_its_runs_and_no_unknown_one():
     wrong = p.sizes.model_copy(update={"recipes": p.sizes.recipes | {"fia_usa": {"step": {"gamma": 1}}}})
     with pytest.raises(WorkbookError, match="gamma"):
         params.Params.model_validate(p.model_dump() | {"sizes": wrong})
+
+
+def test_a_recipe_has_its_own_number_of_frames_a_test_video():
+    p = params.load(scale="paper")
+    assert p.evaluation("pel-full").frames == p.sizes.recipes["pel"]["frames"] == 50
+    assert p.evaluation("erm-ffpp").frames == p.sizes.evaluation.frames == 32
+    assert all(p.evaluation(run).frames <= p.sizes.faces.n_frames for run in p.runs)
+    assert all(p.training(run).frames <= p.sizes.faces.n_frames for run in p.runs)
+
+
+def test_a_set_that_the_stand_in_lacks_is_asked_for():
+    with pytest.raises(WorkbookError, match="the stand-in has no ffiw") as error:
+        params.load(scale="smoke").root("ffiw")
+    assert "roots.ffiw" in str(error.value)

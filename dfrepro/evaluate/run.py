@@ -55,7 +55,10 @@ def evaluate_run(
         rows = select(store.manifest, split="test", frames=frames)
         probes = _probes(spec, conditions) if name == spec["data"]["dataset"] else {CLEAN: None}
         size = window(spec, store.meta)
-        found[name] = predict_under(detector, store, rows, probes, size=size, batch=batch, device=device)
+        found[name] = predict_under(
+            detector, store, rows, probes, size=size, batch=batch, device=device,
+            corrupted_at=spec["backbone"]["image_size"],
+        )  # fmt: skip
     detector.cpu()  # where what a paper measures of its own expects it
     measure = getattr(recipes(spec), "measure", None)
     measured = [] if measure is None else measure(detector, spec, stores, inputs)
