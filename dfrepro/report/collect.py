@@ -15,6 +15,7 @@ import pandas as pd
 
 from dfrepro import places
 from dfrepro.evaluate.metrics import KEY, margins, video_scores
+from dfrepro.evaluate.scores import read
 from dfrepro.files import atomic_folder, read_json
 from dfrepro.params import Params
 from dfrepro.report.evidence import KEYS, VIDEO, Evidence
@@ -95,7 +96,7 @@ def _kept(p: Params) -> Path:
 def scores(p: Params) -> pd.DataFrame | None:
     """The scores of all runs and seeds that are there, as float32 margins; None where none is."""
     parts = [
-        pd.read_parquet(folder / "scores.parquet").assign(run=run, seed=seed)
+        read(folder).assign(run=run, seed=seed)
         for run, seed, folder in _scored(p)
         if (folder / "scores.parquet").is_file()
     ]
