@@ -59,7 +59,7 @@ def equally_spaced(count: int, n: int) -> list[int]:
 
 @contextmanager
 def open_media(path: Path, kind: str = "video") -> Iterator[Media]:
-    """Open `path` as `kind` ("video", "frames", "tree", "tar", "image"); raises `WorkbookError` where nothing can be read."""
+    """Open `path` as `kind` (video, frames, tree, tar, image); raises `WorkbookError` where nothing can be read."""
     opener = {"frames": _folder, "tree": _tree, "tar": _tar, "video": _file, "image": _file}.get(kind)
     if opener is None:
         raise WorkbookError(f"kind {kind!r}", where=path, remedy="one of frames, image, tar, tree, video")

@@ -3,9 +3,9 @@
     {real,fake}_{train,test}/<clip>/**/<frame>.png      unpacked, with or without a folder for each face sequence
     {real,fake}_{train,test}/<clip>.tar.gz              as downloaded; read in place, never unpacked
 
-The folders may be one level down, in `deepfake_in_the_wild/`. A numbered clip (a tar) is one of the set's 707 videos and
-holds one folder per face sequence, of which there are 7,314. Here the clip is the video, packed or not: papers report
-AUC by video. Who is in a clip is not published, so it is its own identity.
+The folders may be one level down, in `deepfake_in_the_wild/`. A numbered clip (a tar) is one of the set's 707 videos
+and holds one folder per face sequence, of which there are 7,314. Here the clip is the video, packed or not: papers
+report AUC by video. Who is in a clip is not published, so it is its own identity.
 """
 
 import re
