@@ -18,6 +18,7 @@ from safetensors import safe_open
 from dfrepro import params, places
 from dfrepro.data.manifest import FaceStore
 from dfrepro.errors import WorkbookError
+from dfrepro.evaluate import scores
 from dfrepro.files import atomic_file, read_json
 from dfrepro.jobs.kinds import recipes
 from dfrepro.params import STANDIN, Params
@@ -89,9 +90,7 @@ class Card:
     @cached_property
     def scores(self) -> pd.DataFrame:
         tables = [
-            pd.read_parquet(places.scores_folder(self.p, self.run, seed) / "scores.parquet").assign(
-                run=self.run, seed=seed
-            )
+            scores.read(places.scores_folder(self.p, self.run, seed)).assign(run=self.run, seed=seed)
             for seed in self.seeds
         ]
         return pd.concat(tables, ignore_index=True)
@@ -103,7 +102,7 @@ class Card:
     @cached_property
     def is_standin(self) -> bool:
         """Whether anything that it was trained or tested on was generated."""
-        tested = {self.p.roots[self.p.datasets[name].root] for name in self.p.run(self.run).tests}
+        tested = {self.p.roots[self.p.datasets[name].root] for name in self.p.tests(self.run)}
         return STANDIN in tested | {self.spec["data"]["root"]}
 
     def text(self) -> str:
@@ -186,8 +185,8 @@ class Card:
         label = "stand-in" if self.is_standin else "the real sets"
         return (
             f"Measured on {label}, test splits, at most {self.p.sizes.evaluation.frames} frames a video, in brackets a "
-            f"95 % bootstrap interval over {over}. A video's score is the mean of its frames'. A set below another "
-            "(`ffpp/Deepfakes`) is that manipulation and the set's reals."
+            f"95 % bootstrap interval over {over}. A video's score is the mean of its frames' margins. A set below "
+            "another (`ffpp/Deepfakes`) is that manipulation and the set's reals."
         )
 
     def _sets(self) -> str:
@@ -252,7 +251,7 @@ class Card:
         yield "No checkpoint was chosen, and no threshold set, on a test set; .5 is where training put it."
 
     def _lost(self) -> Iterator[tuple[str, dict[str, int]]]:
-        for name in self.p.run(self.run).tests:
+        for name in self.p.tests(self.run):
             counts = FaceStore.open(places.faces_folder(self.p, name)).report["counts"]
             if counts["skipped"]:
                 yield name, counts
