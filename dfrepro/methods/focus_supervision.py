@@ -20,7 +20,8 @@ from torch.nn import functional
 from dfrepro.errors import WorkbookError
 from dfrepro.explain.cam import grad_cam
 from dfrepro.methods.focus import FAKE, Focus
-from dfrepro.methods.focus_encoder import TokenDetector, on_grid
+from dfrepro.methods.focus_encoder import TokenDetector
+from dfrepro.nets.layout import layout_of
 from dfrepro.train.models import Detector
 
 THRESHOLD = 0.1  # of "pixel-wise difference@0.1"
@@ -116,7 +117,7 @@ def score_cam(detector: Detector, images: Tensor, *, target: int = FAKE, batch: 
     detector.eval()
     try:
         x = detector.preprocess(images)  # (B, 3, S', S')
-        features = _as_grid(detector, detector.read(x).maps)  # (B, C, h, w)
+        features = layout_of(detector).as_map(detector.read(x).maps)  # (B, C, h, w)
         cams = [_score_cam(detector, image, maps, target, batch) for image, maps in zip(x, features)]
     finally:
         detector.train(training)
@@ -131,10 +132,6 @@ def _score_cam(detector: Detector, image: Tensor, features: Tensor, target: int,
     logits = [detector.read(image * mask).logits[:, target] for mask in _min_max(large).split(batch)]
     weights = torch.cat(logits).softmax(0)  # (C,)
     return (weights[:, None, None] * large[:, 0]).sum(0).clamp_min(0)
-
-
-def _as_grid(detector: Detector, maps: Tensor) -> Tensor:
-    return maps if maps.ndim == 4 else on_grid(detector.backbone, maps)  # type: ignore[arg-type]
 
 
 @torch.no_grad()
