@@ -60,7 +60,9 @@ def rule_of(p: Params, run: str) -> str:
 
 def images(p: Params, run: str) -> int:
     """How many images a run trains on."""
-    training = p.training(run)
+    training, classes = p.training(run), 1 + len(p.run(run).data.manipulations)
+    if training.images_per_epoch == "all":
+        return training.epochs * TRAINING_VIDEOS * training.frames * classes
     return training.epochs * (training.images_per_epoch or 2 * TRAINING_VIDEOS * training.frames)
 
 

@@ -94,7 +94,7 @@ def bench_frequency() -> Row:
 
 def bench_overhead(spec: Backbone, n: int) -> Row:
     generator = torch.Generator().manual_seed(0)
-    size, images = spec.image_size, BATCH[spec.name]
+    size, images = spec.image_size, BATCH[spec.name.split(".")[0]]
     batch = {
         "image": torch.randint(0, 256, (images, 3, size, size), generator=generator, dtype=torch.uint8),
         "label": torch.arange(images) % 2,

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import yaml
+from dvc.utils.serialize import modify_yaml
 
 from dfrepro import params
 from dfrepro.errors import WorkbookError
@@ -37,6 +38,9 @@ def load(tmp_path, **changes):
         ({"runs": {"x": {"training": {"lrr": 1}}}}, "lrr", "'lr'"),
         ({"runs": {"x": {"training": {"lr": -1}}}}, "lr", "greater than 0"),
         ({"datasets": {"ffpp-c23": {"layout": "ffpp", "root": "fpp"}}}, "datasets.ffpp-c23.root", "'ffpp'"),
+        ({"families": {"f": {"tets": []}}, "runs": {}}, "families.f.tets", "'tests'"),
+        ({"runs": {"x": {"family": "pell"}}}, "runs.x.family", "'pel'"),
+        ({"runs": "many"}, "runs", "dict"),
         ({"sizes": {}}, "sizes", "scales/<scale>.yaml"),
     ],
 )
@@ -80,20 +84,32 @@ def test_every_committed_scale_loads_and_gives_every_run_a_spec(scale):
         assert spec["training"]["epochs"] >= 1
 
 
+def test_a_run_has_all_of_its_family_but_what_it_says_itself(tmp_path):
+    family = {"data": {"dataset": "ffpp-c40", "fakes": "sbi"}, "step": {"alpha": 0.5}, "tests": ["dfd", "wdf"]}
+    run = {"family": "f", "data": {"fakes": "dataset"}, "step": {"beta": 0.5}, "tests": ["cdfv2"]}
+    given = load(tmp_path, families={"f": family}, runs={"x": run, "y": {"family": "f"}}, maps={})
+    x, y = given.run("x"), given.run("y")
+    assert (x.data.dataset, x.data.fakes) == ("ffpp-c40", "dataset")
+    assert (x.step.alpha, x.step.beta, x.tests) == (0.5, 0.5, ("cdfv2",))
+    assert (y.data.fakes, y.step.beta, y.tests) == ("sbi", 0, ("dfd", "wdf"))
+
+
+@pytest.mark.parametrize("name", ["params.yaml", "grid/params.yaml"])
+def test_dvc_leaves_the_file_as_it_is_when_it_changes_a_parameter(tmp_path, name):
+    """`dvc exp run -S` writes the file again: what it would fold, quote or move is written so from the start."""
+    file = tmp_path / "params.yaml"
+    shutil.copy(ROOT / name, file)
+    with modify_yaml(file) as content:
+        content["added"] = 1
+    before = (ROOT / name).read_text()
+    assert file.read_text() == before + "added: 1\n"
+    assert max(map(len, before.splitlines())) <= 120
+
+
 def test_parameters_are_frozen():
     p = params.load(scale="smoke")
     with pytest.raises(ValueError, match="frozen"):
         p.grid = "full"
-
-
-def test_paper_scale_holds_the_papers_settings():
-    p = params.load(scale="paper")
-    pim = p.spec("pim-ffpp", 0)
-    assert (pim["step"]["alpha"], pim["step"]["r"], pim["step"]["r_prime"]) == (1.0, 0.1, 0.05)
-    assert (pim["backbone"]["name"], pim["backbone"]["image_size"]) == ("convnext_base", 224)
-    assert (pim["training"]["batch"], pim["training"]["frames"], pim["training"]["optimiser"]) == (64, 8, "sgd")
-    assert p.sizes.evaluation.frames == 32
-    assert p.sizes.backbones["efficientnet"].image_size == 380
 
 
 def test_the_core_grid_leaves_rows_out_and_the_full_grid_none():

@@ -69,7 +69,7 @@ def vit_conv_stem(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
 def at_own_size(spec: Backbone) -> Backbone:
     """The spec with ViT's `img_size`, which timm wants when positions are made, from the spec's `image_size`."""
     families = ("vision_transformer", "deit", __name__.rpartition(".")[2])
-    if spec.name in timm.list_models() and not timm.models.is_model_in_modules(spec.name, families):
+    if timm.is_model(spec.name) and not timm.models.is_model_in_modules(spec.name, families):
         raise WorkbookError(
             "FoCus reads tokens, and this network has none",
             where=f"backbone {spec.name}",

@@ -260,11 +260,17 @@ class PIM:
         return [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in self.leaves()]
 
     def strength(self, deltas: Sequence[Tensor]) -> dict[str, Tensor]:
-        """How strong Δ is: `delta_sigma`, the mean of |Δσ| / σ; `sigma_min`, the least σ + Δσ (below 0: clamped)."""
+        """How strong Δ is, and in which of its halves.
+
+        `mu_share`: ‖Δμ‖² / ‖Δ‖², 0 where a shared Δμ cancels (batch norm follows) and Δ is all Δσ; `sigma_norm`: ‖Δσ‖;
+        `delta_sigma`: the mean of |Δσ| / σ; `sigma_min`: the least σ + Δσ (below 0: clamped).
+        """
         pairs = [(delta[1], sigma) for delta, sigma in zip(deltas, self._sigmas) if sigma is not None]
         relative = torch.cat([delta.abs() / sigma[0] for delta, sigma in pairs])
         least = torch.cat([sigma[1] + delta for delta, sigma in pairs])
-        return {"delta_sigma": relative.mean(), "sigma_min": least.min()}
+        mu, sigma = torch.stack([delta.square().sum(1) for delta in deltas]).sum(0)  # squared norms of the two halves
+        share = mu / (mu + sigma).clamp_min(TINY)
+        return {"mu_share": share, "sigma_norm": sigma.sqrt(), "delta_sigma": relative.mean(), "sigma_min": least.min()}
 
     @contextmanager
     def _in(self, mode: str) -> Iterator[None]:

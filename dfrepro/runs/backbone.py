@@ -1,7 +1,8 @@
-"""A plain detector: any timm network on labels alone, by any step rule (P1: ERM, PIM, SAM, DualFlat; and baselines)."""
+"""A plain detector: any timm network on labels alone, by any step rule (ERM, PIM, SAM, DualFlat), and baselines."""
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 
 from dfrepro.data.dataset import centre, select
@@ -11,6 +12,8 @@ from dfrepro.runs import Ingredients, Inputs, Measurement, Spec
 from dfrepro.runs.draws import training_data, window
 from dfrepro.train.losses import CrossEntropy
 from dfrepro.train.models import Backbone, Detector, build_detector
+
+MEASURED = 64  # faces
 
 
 def build(spec: Spec) -> Detector:
@@ -22,16 +25,31 @@ def prepare(spec: Spec, inputs: Inputs) -> Ingredients:
 
 
 def measure(detector: Detector, spec: Spec, stores: Mapping[str, FaceStore], inputs: Inputs) -> list[Measurement]:
-    """P1-C9: PIM is attached and removed again; by how much does that change the outputs, at most?"""
+    """What scores do not say of a network trained with PIM (TIFS 2024, Sec. III-D), on faces of its own test set.
+
+    `inference_difference`: the most that the outputs change when PIM is attached and removed again;
+    `identity_difference`: the most by which they differ with PIM at Δ = 0; `mu_share`: ‖Δμ‖² / ‖Δ‖² in training mode,
+    0 where a Δμ shared by the batch cancels.
+    """
     if not spec["step"]["alpha"]:
         return []
-    rows = select(inputs.store.manifest, split="test")[:64]
+    from dfrepro.explain.flatness import halves
+
+    manifest = inputs.store.manifest
+    rows = select(manifest, split="test")
+    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), MEASURED)).astype(int)]
     faces = centre(inputs.store.faces[rows], window(spec, inputs.store.meta))
     images = torch.from_numpy(faces).permute(0, 3, 1, 2)
-    with torch.inference_mode():
+    with torch.no_grad():
         before = detector(images).logits
-        with PIM(detector):
-            detector(images)
+        with PIM(detector) as pim, pim.recording():
+            recorded = detector(images).logits
         after = detector(images).logits
-    dataset = inputs.store.manifest["dataset"].iloc[0]
-    return [Measurement(dataset, "inference_difference", float((after - before).abs().max()))]
+    parts = halves(detector, images, torch.from_numpy(manifest["label"].to_numpy(np.int64)[rows]))
+    joint = parts[(parts["mode"] == "training") & (parts["site"] == "all")]
+    values = {
+        "inference_difference": (after - before).abs().max(),
+        "identity_difference": (recorded - before).abs().max(),
+        "mu_share": joint["mu_share"].iloc[0],
+    }
+    return [Measurement(manifest["dataset"].iloc[0], name, float(value)) for name, value in values.items()]

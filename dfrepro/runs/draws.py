@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 
-from dfrepro.data.dataset import FaceDataset, Sample, Transform, select
+from dfrepro.data.dataset import FaceDataset, Sample, Transform, centre, select
 from dfrepro.data.manifest import FaceStore
 from dfrepro.runs import Inputs, Spec
 
@@ -16,14 +17,12 @@ def training_data(spec: Spec, inputs: Inputs, **forge: Any) -> FaceDataset:
     """The data set of a run; `forge` are options of its maker of pseudo-fakes."""
     data, training, store = spec["data"], spec["training"], inputs.store
     pseudo = data["fakes"] != "dataset"
-    draws = training["images_per_epoch"]
-    if draws is not None and pseudo:
+    rows, draws = training_rows(spec, store), training["images_per_epoch"]
+    if isinstance(draws, int) and pseudo:
         draws //= 2
-    size = spec["backbone"]["image_size"] if pseudo else window(spec, store.meta)
+    size = spec["backbone"]["image_size"] if pseudo or spec["augment"] else window(spec, store.meta)
     transform = _transform(spec, inputs, **forge)
-    return FaceDataset(
-        store, training_rows(spec, store), size=size, seed=spec["seed"], transform=transform, draws=draws
-    )
+    return FaceDataset(store, rows, size=size, seed=spec["seed"], transform=transform, draws=draws)
 
 
 def training_rows(spec: Spec, store: FaceStore) -> np.ndarray:
@@ -43,8 +42,6 @@ def window(spec: Spec, faces: Mapping[str, Any]) -> int:
 
 def some_faces(spec: Spec, store: FaceStore, n: int) -> np.ndarray:
     """At most `n` training faces as the network sees them, spread over the rows: (N, S, S, 3) uint8."""
-    from dfrepro.data.dataset import centre
-
     rows = training_rows(spec, store)
     rows = rows[np.linspace(0, len(rows) - 1, min(n, len(rows))).astype(int)]
     return centre(store.faces[rows], window(spec, store.meta))
@@ -57,7 +54,7 @@ def _transform(spec: Spec, inputs: Inputs, **forge: Any) -> Transform | None:
     if fakes == "sbi":
         from dfrepro.forge.sbi import SelfBlend
 
-        return Pairs(SelfBlend(size, **margin, **forge))
+        return Pairs(SelfBlend(size, **margin, **spec["data"]["forge"], **forge))
     if fakes == "fia-usa":
         from dfrepro.forge.fia_usa import FiaUsa
         from dfrepro.forge.reconstruct import Reconstructions
@@ -68,20 +65,32 @@ def _transform(spec: Spec, inputs: Inputs, **forge: Any) -> Transform | None:
     if spec["augment"]:
         from dfrepro.forge.augment import Augment
 
-        return Augmented(Augment())
+        return Augmented(Augment(), window=window(spec, inputs.store.meta), size=size)
     return None
 
 
 class Augmented:
-    """An augmentation of pictures as the data set's transform."""
+    """An augmentation of pictures as the data set's transform.
 
-    def __init__(self, augment: Any):
-        self.augment = augment
+    With `window` it is applied to what the network sees, the centre `window` pixels at `size`: noise and JPEG that are
+    followed by a resizing are weaker than they say.
+    """
+
+    def __init__(self, augment: Any, *, window: int | None = None, size: int = 0):
+        self.augment, self.window, self.size = augment, window, size
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        made = self.augment({"image": sample.image, "mask": sample.mask}, rng)
+        made = self.augment({"image": self._seen(sample.image), "mask": self._seen(sample.mask)}, rng)
         image = np.ascontiguousarray(made["image"])
         return Sample(image, sample.label, sample.landmarks, made.get("mask"), sample.row)
+
+    def _seen(self, picture: np.ndarray | None) -> np.ndarray | None:
+        if picture is None or self.window is None:
+            return picture
+        cut = centre(picture.reshape(*picture.shape[:2], -1), self.window)  # (window, window, C)
+        if self.window != self.size:
+            cut = cv2.resize(cut, (self.size, self.size), interpolation=cv2.INTER_AREA)
+        return cut.reshape(self.size, self.size, *picture.shape[2:])
 
 
 class Reconstructed:

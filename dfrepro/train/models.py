@@ -41,7 +41,8 @@ class Output(NamedTuple):
 class Backbone:
     """A timm network. `image_size`: side of its square input in pixels; `kwargs` go to `timm.create_model`.
 
-    `pretrained`: False; True, timm's own weights (downloaded once); or the path of a safetensors file of them.
+    `name`: an architecture, or one with the tag of its weights ("resnet50.tv_in1k"), whose mean and deviation are used
+    then. `pretrained`: False; True, timm's own weights (downloaded once); or the path of a safetensors file of them.
     """
 
     name: str
@@ -120,7 +121,7 @@ def build_detector(spec: Backbone, seed: int) -> Detector:
 
 def _network(spec: Backbone) -> Any:
     where = f"backbone {spec.name}"
-    if spec.name not in timm.list_models():
+    if not timm.is_model(spec.name):
         close = ", ".join(timm.list_models(f"*{spec.name.split('_')[0]}*")[:8])
         raise WorkbookError("timm has no such network", where=where, remedy=f"Close names: {close or 'none'}")
     try:
