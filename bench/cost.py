@@ -22,10 +22,10 @@ import torch
 from bench.measure import RESULTS, machine
 from bench.steps import stepper
 from dfrepro import params
+from dfrepro.evaluate.cost import seconds
 from dfrepro.files import ROOT, atomic_file, read_json
-from dfrepro.methods.focus_cost import seconds
+from dfrepro.nets.detector import Backbone
 from dfrepro.params import Params
-from dfrepro.train.models import Backbone
 
 PAGE = ROOT / "docs" / "scaling.md"
 MARKS = re.compile(r"(<!-- cost -->\n).*?(<!-- end -->)", re.S)

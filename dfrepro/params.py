@@ -145,7 +145,7 @@ class Data(Model):
     dataset: str = "ffpp-c23"
     manipulations: tuple[str, ...] = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
     fakes: Literal["dataset", "sbi", "fia-usa"] = "dataset"
-    forge: dict[str, Any] = {}  # options of FIA-USA's pseudo-fakes (dfrepro.forge.fia_usa.FiaUsa)
+    forge: dict[str, Any] = {}  # options of FIA-USA's pseudo-fakes (dfrepro.methods.fia_usa.pseudo_fakes.FiaUsa)
 
 
 class DetectorParams(Model):

@@ -4,7 +4,7 @@ Guan et al., TIFS 2024, Alg. 1 and Eq. 14 (PIM, DualFlat); Foret et al., ICLR 20
 
     g  = (1 − α − β) g1 + α g2 + β g3
     g1 = ∇L(θ)                          the plain gradient
-    g2 = ∇L(θ) with Δ injected          Δ = r γ / ‖γ‖, see `dfrepro.methods.pim`
+    g2 = ∇L(θ) with Δ injected          Δ = r γ / ‖γ‖, see `dfrepro.nets.pim`
     g3 = ∇L(θ + r′ g1 / ‖g1‖)           with Δ = 0
 
 ERM is α = β = 0, PIM α = 1, SAM β = 1. A term of weight zero is computed only where a later one needs it; PIM alone
@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from dfrepro.errors import WorkbookError
-from dfrepro.methods.pim import PIM, sites_of, step_along
-from dfrepro.train.trunk import Trunk, generators, set_generators
+from dfrepro.nets.pim import PIM, sites_of, step_along
+from dfrepro.nets.trunk import Trunk, generators, set_generators
 
 Batch = Mapping[str, Any]  # of tensors (B, ...): "image", "label", whatever the loss reads
 Loss = Callable[[nn.Module, Batch], tuple[Tensor, Mapping[str, Tensor]]]  # -> the loss, and its parts for the history

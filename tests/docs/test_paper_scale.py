@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dfrepro import params
 from dfrepro.__main__ import parser
 from dfrepro.files import ROOT
-from dfrepro.runs import recipes
+from dfrepro.jobs.kinds import recipes
 
 PAGE = (ROOT / "docs" / "paper-scale.md").read_text(encoding="utf-8")
 ORIGINALS = 720  # of FF++'s official training split

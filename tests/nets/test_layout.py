@@ -9,10 +9,10 @@ import torch
 from torch.nn import functional
 
 from dfrepro.errors import WorkbookError
-from dfrepro.explain.cam import grad_cam
+from dfrepro.nets.cam import grad_cam
+from dfrepro.nets.detector import Backbone, build_detector
 from dfrepro.nets.layout import Layout, layout_of, stage_maps
-from dfrepro.train.losses import CrossEntropy
-from dfrepro.train.models import Backbone, build_detector
+from dfrepro.nets.losses import CrossEntropy
 
 SWIN = {"img_size": 64, "embed_dim": 12, "depths": (1, 1, 1, 1), "num_heads": (1, 1, 2, 2), "window_size": 2}
 CAMS = {  # the network's kwargs, and the module after which a finite difference moves the features, by layout
