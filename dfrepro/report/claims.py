@@ -1,4 +1,4 @@
-"""The 41 claims of the five papers, each with its verdict: as data, as results/claims.json and as a table.
+"""The claims of the five papers, each with its verdict: as data, as results/claims.json and as a table.
 
 `evaluate_claims` joins papers/*/claims.yaml with what was measured; how a verdict comes about is said in
 dfrepro.report.verdict. Nothing here imports torch: `python -m dfrepro claims` takes seconds.
@@ -29,7 +29,7 @@ def evaluate_claims(
     n_boot: int = 2000,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """The verdict on every claim, in the order P0-C1 to P4-C9, as JSON-ready dictionaries.
+    """The verdict on every claim, in the order of the papers, as JSON-ready dictionaries.
 
     `results` and `scores` are the frames of dfrepro.report.evidence; without any, every claim is "not run" (or "not
     testable"). Effects and intervals are in the metric's unit, AUC and accuracy in [0, 1], positive as claimed.

@@ -1,6 +1,7 @@
 """FoCus' runs: networks that make maps, the maps as an artifact, and the detector that they supervise."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -160,3 +161,21 @@ def test_networks_that_make_maps_train_on_the_runs_faces(store, module, kind):
 def test_maps_that_were_not_made_say_what_to_do(tmp_path):
     with pytest.raises(WorkbookError, match="dvc repro"):
         ForgeryMaps.open(tmp_path)
+
+
+def test_neighbours_tell_manipulations_apart_where_features_do():
+    rng = np.random.default_rng(0)
+    kinds = np.repeat(["original", "Deepfakes", "FaceSwap"], 40)
+    frames = pd.DataFrame(
+        {
+            "manipulation": kinds,
+            "label": (kinds != "original").astype(int),
+            "video": np.tile(np.arange(20), 6).astype(str),
+        }
+    )
+    apart = rng.normal(size=(120, 4)) + 50 * pd.get_dummies(kinds).to_numpy()[:, [0, 1, 2, 0]]
+    noise = rng.normal(size=(120, 4))
+    assert focus_evaluation.neighbours(apart, frames) == {"neighbours_label": 1, "neighbours_manipulation": 1}
+    assert focus_evaluation.neighbours(noise, frames)["neighbours_manipulation"] == pytest.approx(0.5, abs=0.1)
+    one = frames.assign(manipulation=np.where(frames.label == 1, "fake", "original"))
+    assert "neighbours_manipulation" not in focus_evaluation.neighbours(noise, one)

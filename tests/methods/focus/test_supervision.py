@@ -4,6 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+import timm
 import torch
 from sklearn.metrics import jaccard_score, roc_auc_score
 from torch import Tensor
@@ -332,3 +333,13 @@ def test_agreement_is_the_mean_correlation_of_two_maps_of_a_face():
     assert agreement(a, b) == pytest.approx(expected)
     assert agreement(a, 3 * a + 1) == pytest.approx(1)
     assert np.isnan(agreement(torch.ones(1, 2, 2), torch.rand(1, 2, 2)))
+
+
+def test_focus_has_fewer_parameters_than_one_vit_base():
+    """P4, Sec. IV-I: UIA-ViT's backbone is a ViT-Base."""
+    ours = build("focus", Backbone("deit_small_patch16_224", 224), 0)
+    with torch.device("meta"):
+        base = timm.create_model("vit_base_patch16_224", num_classes=2)
+    counts = [sum(weight.numel() for weight in network.parameters()) for network in (ours, base)]
+    assert counts[0] < 50e6
+    assert counts[1] > 85e6
