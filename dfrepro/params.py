@@ -27,6 +27,7 @@ M = TypeVar("M", bound="Model")
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 STANDIN = "standin"  # the word that stands for "the set that the workbook generates" where a folder is expected
+ABSENT = "absent"  # likewise for "there is no copy of it": a set that the stand-in lacks too
 
 
 class Model(BaseModel):
@@ -123,7 +124,7 @@ class ScaleParams(Model):
     training: Training
     recipes: dict[
         str, dict[str, Any]
-    ] = {}  # a paper's exceptions from `training`, and under `step` from its runs' step
+    ] = {}  # a paper's exceptions from `training`; under `step` from its runs' steps, under `options` from variants
     reconstruction: Reconstruction = Reconstruction()
     evaluation: Evaluation = Evaluation()
 
@@ -132,11 +133,15 @@ class ScaleParams(Model):
 
 
 class Dataset(Model):
-    """A set of faces: which layout reads it, below which root, in which compression."""
+    """A set of faces: which layout reads it, below which root, in which compression (DF40: of which domain).
+
+    `reals`: the set whose test reals are scored with its fakes, in place of its own: DF40 comes without.
+    """
 
     layout: str
     root: str
     compression: str = "c23"
+    reals: str = ""
 
 
 class Data(Model):
@@ -149,11 +154,13 @@ class Data(Model):
 
 
 class DetectorParams(Model):
-    """`variant`: one of the method's, by name. `maps`: what supervises a `focus_evaluation`, a name under `maps`."""
+    """`variant`: one of the method's, by name. `options`: exceptions from it, and from those that the recipe makes.
+    `maps`: what supervises a `focus_evaluation`, a name under `maps`."""
 
     kind: Kind = "backbone"
     backbone: str = "main"  # a role that scales/<scale>.yaml gives a network
     variant: str = ""
+    options: dict[str, Any] = {}
     maps: str = ""
 
 
@@ -225,6 +232,8 @@ class Params(Model):
     def names_are_declared(self) -> "Params":
         for name, dataset in self.datasets.items():
             _declared(dataset.root, self.roots, f"datasets.{name}.root", "roots")
+            if dataset.reals:
+                _declared(dataset.reals, self.datasets, f"datasets.{name}.reals", "datasets")
         for name, run in self.runs.items():
             _declared(run.data.dataset, self.datasets, f"runs.{name}.data.dataset", "datasets")
             for test in run.tests:
@@ -242,11 +251,16 @@ class Params(Model):
         return self
 
     def _training(self, run: Run) -> dict[str, Any]:
-        recipe = {key: value for key, value in self._recipe(run).items() if key != "step"}
+        recipe = {key: value for key, value in self._recipe(run).items() if key not in ("step", "options")}
         return self.sizes.training.model_dump() | recipe | run.training
 
     def _step(self, run: Run) -> dict[str, Any]:
         return run.step.model_dump(mode="json") | self._recipe(run).get("step", {})
+
+    def _detector(self, run: Run) -> dict[str, Any]:
+        """The detector's entry; where it is a variant, with the recipe's options under its own."""
+        recipe = self._recipe(run).get("options", {}) if run.detector.variant else {}
+        return run.detector.model_dump(mode="json") | {"options": recipe | run.detector.options}
 
     def _recipe(self, run: Run) -> dict[str, Any]:
         return self.sizes.recipes[run.recipe] if run.recipe else {}
@@ -285,6 +299,15 @@ class Params(Model):
             raise WorkbookError(said, where=f"maps.{name}", remedy="Declare maps of their own for each dataset")
         return datasets[0]
 
+    def has(self, dataset: str) -> bool:
+        """Whether there is a copy of a declared dataset, or a stand-in for it."""
+        _declared(dataset, self.datasets, "dataset", "datasets", where="params.yaml")
+        return self.roots[self.datasets[dataset].root] != ABSENT
+
+    def tests(self, run: str) -> tuple[str, ...]:
+        """The run's test sets of which there is a copy."""
+        return tuple(test for test in self.run(run).tests if self.has(test))
+
     def training(self, name: str) -> Training:
         run = self.run(name)
         training = Training(**self._training(run))
@@ -295,6 +318,12 @@ class Params(Model):
         _declared(dataset, self.datasets, "dataset", "datasets", where="params.yaml")
         declared = self.datasets[dataset]
         root = self.roots[declared.root]
+        if not self.has(dataset) or (root == STANDIN and declared.layout not in STANDIN_TREES):
+            raise WorkbookError(
+                f"there is no copy of {dataset}, and the stand-in has no such set",
+                where=f"params.yaml: roots.{declared.root}",
+                remedy="Give the folder of your licensed copy",
+            )
         if root == STANDIN:
             return self.artifacts / "standin" / STANDIN_TREES[declared.layout]
         return Path(os.path.expandvars(root)).expanduser()
@@ -307,7 +336,7 @@ class Params(Model):
             "seed": seed,
             "scale": self.scale,
             "data": run.data.model_dump(mode="json") | {"root": self.roots[self.datasets[run.data.dataset].root]},
-            "detector": run.detector.model_dump(mode="json"),
+            "detector": self._detector(run),
             "backbone": self.sizes.backbones[run.detector.backbone].model_dump(mode="json"),
             "step": self._step(run),
             "augment": run.augment,

@@ -18,7 +18,7 @@ from dfrepro.errors import WorkbookError
 from dfrepro.files import atomic_file, read_json
 from dfrepro.jobs import embeddings, pipeline, ready
 from dfrepro.jobs.trained import TrainedRun
-from dfrepro.params import STANDIN, Params
+from dfrepro.params import ABSENT, STANDIN, Params
 from dfrepro.report import judge, plots
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Workbook:
     @property
     def data_label(self) -> str:
         """What every caption says of its data: 'stand-in', or 'real' once every root is a licensed copy's."""
-        roots = set(self.params.roots.values())
+        roots = set(self.params.roots.values()) - {ABSENT}
         return "stand-in" if roots == {STANDIN} else "real" if STANDIN not in roots else "stand-in and real"
 
     def store(self, dataset: str) -> "FaceStore":

@@ -41,11 +41,13 @@ def evaluate_run(
     batch: int,
     frames: int,
     conditions: Sequence[str] = (),
+    reals: Mapping[str, str] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Score the test split of each store with the detector in `trained`; write `out` whole or not at all.
 
     inputs: what the run was trained on. frames: at most so many a video. The set that the run was trained on is also
-    scored under `conditions`, corruptions by name, and by a plain detector under the statistic shift (P1, Table II).
+    scored under `conditions`, corruptions by name, and by a plain detector under the statistic shift (PIM, Table II).
+    reals: set -> the set among `stores` whose test reals are scored with its fakes, in place of its own.
     Returns the video AUC by test set, without those that are undefined.
     """
     spec = checkpoint.load_meta(trained)["spec"]
@@ -57,6 +59,8 @@ def evaluate_run(
         probes = _probes(spec, conditions) if name == spec["data"]["dataset"] else {CLEAN: None}
         size = window(spec, store.meta)
         found[name] = predict_under(detector, store, rows, probes, size=size, batch=batch, device=device)
+    for name, other in (reals or {}).items():
+        found[name] = {CLEAN: with_reals_of(found[name][CLEAN], found[other][CLEAN])}
     detector.cpu()  # where what a paper measures of its own expects it
     measure = getattr(recipes(spec), "measure", None)
     measured = [] if measure is None else measure(detector, spec, stores, inputs)
@@ -68,6 +72,14 @@ def evaluate_run(
         write_json(folder / "undefined.json", {name: reasons for name, (_, reasons) in summaries.items()})
     values = {name: summaries[name][0][TOLD] for name in stores}
     return {name: {TOLD: value} for name, value in values.items() if np.isfinite(value)}
+
+
+def with_reals_of(own: Predictions, other: Predictions) -> Predictions:
+    """The fakes of one set and the reals of another, as one set of the first's name."""
+    fakes, reals = (np.flatnonzero(seen.frames["label"] == label) for seen, label in ((own, 1), (other, 0)))
+    name = own.frames["dataset"].iat[0]
+    frames = pd.concat([own.frames.iloc[fakes], other.frames.iloc[reals].assign(dataset=name)], ignore_index=True)
+    return Predictions(frames, np.concatenate([own.features[fakes], other.features[reals]]))
 
 
 def _probes(spec: dict[str, Any], conditions: Sequence[str]) -> dict[str, Probe]:

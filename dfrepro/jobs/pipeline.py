@@ -180,11 +180,23 @@ def evaluate(p: Params, run: str, seed: int) -> None:
     metrics = places.results_folder(p) / "metrics" / f"{run}-{seed}.json"
     from dfrepro.jobs.evaluate import evaluate_run
 
-    stores = {name: _store(p, name) for name in p.run(run).tests}
+    stores = {name: _store(p, name) for name in p.tests(run)}
+    reals = {name: other for name in stores if (other := p.datasets[name].reals)}
+    if absent := sorted(set(reals.values()) - set(stores)):
+        raise WorkbookError(
+            f"is not tested on {absent[0]}, whose reals another test set takes", where=f"runs.{run}.tests"
+        )
     sizes, conditions = p.sizes.evaluation, p.run(run).conditions
     with _threads(p):
         found = evaluate_run(
-            trained, stores, inputs(p, run, seed), out, batch=sizes.batch, frames=sizes.frames, conditions=conditions
+            trained,
+            stores,
+            inputs(p, run, seed),
+            out,
+            batch=sizes.batch,
+            frames=sizes.frames,
+            conditions=conditions,
+            reals=reals,
         )
     write_json(metrics, found)
 

@@ -47,7 +47,7 @@ def run(p: Params, name: str, seed: int) -> TrainedRun | None:
         shutil.rmtree(scored, ignore_errors=True)  # before: killed in between, new weights would keep old scores
         pipeline.train(p, name, seed)
     if not scored.exists():
-        for dataset in p.run(name).tests:
+        for dataset in p.tests(name):
             store(p, dataset)
         pipeline.evaluate(p, name, seed)
     return TrainedRun(name, seed, folder, scored, places.timing_file(p, name, seed))

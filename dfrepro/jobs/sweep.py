@@ -262,7 +262,7 @@ def _data(p: Params, chosen: Iterable[str]) -> None:
     """Faces, reconstructions and pairs: each made once, here, by as many processes as its stage takes."""
     for run in chosen:
         data = p.run(run).data
-        for dataset in dict.fromkeys([data.dataset, *p.run(run).tests]):
+        for dataset in dict.fromkeys([data.dataset, *p.tests(run)]):
             ready.store(p, dataset)
         if data.fakes == "fia-usa":
             ready.reconstructions(p, data.dataset)

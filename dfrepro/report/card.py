@@ -103,7 +103,7 @@ class Card:
     @cached_property
     def is_standin(self) -> bool:
         """Whether anything that it was trained or tested on was generated."""
-        tested = {self.p.roots[self.p.datasets[name].root] for name in self.p.run(self.run).tests}
+        tested = {self.p.roots[self.p.datasets[name].root] for name in self.p.tests(self.run)}
         return STANDIN in tested | {self.spec["data"]["root"]}
 
     def text(self) -> str:
@@ -252,7 +252,7 @@ class Card:
         yield "No checkpoint was chosen, and no threshold set, on a test set; .5 is where training put it."
 
     def _lost(self) -> Iterator[tuple[str, dict[str, int]]]:
-        for name in self.p.run(self.run).tests:
+        for name in self.p.tests(self.run):
             counts = FaceStore.open(places.faces_folder(self.p, name)).report["counts"]
             if counts["skipped"]:
                 yield name, counts

@@ -5,7 +5,8 @@
     [train|test]/<method>/{fake,real}/**/*.png                methods with reals of their own
 
 The reals of the ff and cdf parts are those of FF++ and Celeb-DF and are not in the download: declare them as datasets
-of their own. Without a folder train or test, everything is test.
+of their own, and say `reals`. Without a folder train or test, everything is test. Where a compression is asked of other
+layouts, this one can be asked for a domain: "ff" leaves the files of cdf out, and "cdf" those of ff.
 """
 
 import os
@@ -19,6 +20,7 @@ from dfrepro.data.layouts.listing import file_names, image_folders, is_image
 from dfrepro.data.layouts.reader import Reader, Reading
 
 CLIP_PARENTS = frozenset({"frames", "frames_all", "faces_all"})
+DOMAINS = frozenset({"ff", "cdf"})
 OFFICIAL_METHODS = 40
 
 
@@ -30,7 +32,9 @@ class DF40(Reader):
     def read(self, root: Path, compression: str) -> Reading:
         reading = Reading()
         for folder in image_folders(root, deep=True):
-            reading.videos.extend(_entries(folder, folder.relative_to(root)))
+            relative = folder.relative_to(root)
+            if not (compression in DOMAINS and (DOMAINS - {compression}) & set(relative.parts)):
+                reading.videos.extend(_entries(folder, relative))
         methods = {video.manipulation for video in reading.videos if video.label != REAL}
         if methods and len(methods) < OFFICIAL_METHODS:
             reading.note(f"{len(methods)} of {OFFICIAL_METHODS} methods", self.source)

@@ -110,6 +110,14 @@ def test_df40_tells_clips_from_single_images(trees, tmp_path):
     assert len(found) == 4
 
 
+@pytest.mark.parametrize(("domain", "kept"), [("ff", {"a", "c"}), ("cdf", {"b", "c"}), ("", {"a", "b", "c"})])
+def test_df40_can_be_asked_for_one_domain(trees, tmp_path, domain, kept):
+    trees.touch(
+        tmp_path, "test/fsgan/ff/frames/a/0.png", "test/fsgan/cdf/frames/b/0.png", "test/heygen/fake/frames/c/0.png"
+    )
+    assert {v.video.rpartition("/")[2] for v in layout("df40").videos(tmp_path, domain)} == kept
+
+
 def test_df40_train_folder_is_split_by_identity(trees, tmp_path):
     trees.touch(tmp_path, *(f"train/{m}/ff/frames/{i:03d}/0.png" for m in ("simswap", "fsgan") for i in range(60)))
     videos = layout("df40").videos(tmp_path)
