@@ -96,7 +96,7 @@ def draw_features(rows: pd.DataFrame) -> "Figure":
     shape = max(1, len(models)), max(1, len(sets))
     figure, axes = plt.subplots(*shape, figsize=(4.4 * shape[1], 3.9 * shape[0]), squeeze=False)
     kinds = list(dict.fromkeys(rows.manipulation[rows.label == 1]))
-    colours = dict(zip(kinds, plt.get_cmap("Dark2").colors))
+    colours = dict(zip(kinds, plt.get_cmap("Dark2")(np.arange(len(kinds)))))
     for line, model in zip(axes, models):
         for axis, name in zip(line, sets):
             part = rows[(rows.model == model) & (rows.dataset == name)]
