@@ -18,6 +18,7 @@ from safetensors import safe_open
 from dfrepro import params, places
 from dfrepro.data.manifest import FaceStore
 from dfrepro.errors import WorkbookError
+from dfrepro.evaluate import scores
 from dfrepro.files import atomic_file, read_json
 from dfrepro.jobs.kinds import recipes
 from dfrepro.params import STANDIN, Params
@@ -89,9 +90,7 @@ class Card:
     @cached_property
     def scores(self) -> pd.DataFrame:
         tables = [
-            pd.read_parquet(places.scores_folder(self.p, self.run, seed) / "scores.parquet").assign(
-                run=self.run, seed=seed
-            )
+            scores.read(places.scores_folder(self.p, self.run, seed)).assign(run=self.run, seed=seed)
             for seed in self.seeds
         ]
         return pd.concat(tables, ignore_index=True)
@@ -186,8 +185,8 @@ class Card:
         label = "stand-in" if self.is_standin else "the real sets"
         return (
             f"Measured on {label}, test splits, at most {self.p.sizes.evaluation.frames} frames a video, in brackets a "
-            f"95 % bootstrap interval over {over}. A video's score is the mean of its frames'. A set below another "
-            "(`ffpp/Deepfakes`) is that manipulation and the set's reals."
+            f"95 % bootstrap interval over {over}. A video's score is the mean of its frames' margins. A set below "
+            "another (`ffpp/Deepfakes`) is that manipulation and the set's reals."
         )
 
     def _sets(self) -> str:

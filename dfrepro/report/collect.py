@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit, logit
+from scipy.special import expit
 
 from dfrepro import places
+from dfrepro.evaluate.scores import PEOPLE, read
 from dfrepro.files import atomic_folder, read_json
 from dfrepro.params import Params
 from dfrepro.report.evidence import VIDEO, Evidence, of_videos
@@ -87,14 +88,15 @@ def _kept(p: Params) -> Path:
 def scores(p: Params) -> pd.DataFrame | None:
     """The scores of all runs and seeds that are there, as float32 logits; None where none is."""
     parts = [
-        pd.read_parquet(folder / "scores.parquet").assign(run=run, seed=seed)
+        read(folder).assign(run=run, seed=seed)
         for run, seed, folder in _scored(p)
         if (folder / "scores.parquet").is_file()
     ]
     if not parts:
         return None
     found = pd.concat(parts, ignore_index=True)
-    return found.drop(columns="score").assign(logit=logit(found["score"]).clip(-LARGEST, LARGEST).astype(np.float32))
+    found["logit"] = found["margin"].clip(-LARGEST, LARGEST).astype(np.float32)
+    return found.drop(columns=["score", "margin", *PEOPLE], errors="ignore")
 
 
 def _score(found: pd.DataFrame) -> pd.DataFrame:
