@@ -28,48 +28,50 @@ def noise(n: int = 2, size: int = 64) -> torch.Tensor:
     return torch.randint(0, 256, (n, 3, size, size), generator=torch.Generator().manual_seed(0)).double()
 
 
-def by_finite_differences(detector, module: str, layout: str, images: torch.Tensor) -> torch.Tensor:
-    """ReLU(Σ_c α_c A_c), (B, h, w): α_c is what the score gains a position as channel c of every place moves."""
+def by_finite_differences(detector, module: str, layout: str, image: torch.Tensor) -> torch.Tensor:
+    """ReLU(Σ_c α_c A_c), (h, w): α_c is what the score gains a position as channel c of every place moves.
+
+    All channels at once: copy c of the one image (1, 3, S, S) has its channel c moved up, copy C + c down.
+    """
     kept: list[torch.Tensor] = []
-
-    def score(channel: int, by: float) -> torch.Tensor:
-        def hook(_, __, output):
-            kept.append(output)
-            moved = output.clone()
-            if layout == "NCHW":
-                moved[:, channel] += by
-            elif layout == "NHWC":
-                moved[..., channel] += by
-            else:
-                moved[:, 1:, channel] += by
-            return moved
-
-        handle = detector.backbone.get_submodule(module).register_forward_hook(hook)
-        try:
-            with torch.no_grad():
-                return detector(images).logits[:, 1]
-        finally:
-            handle.remove()
-
-    score(0, 0.0)
-    a = kept[0]  # untouched
-    if layout == "tokens":
-        side = int((a.shape[1] - 1) ** 0.5)
-        a = torch.stack([a[:, 1 + i * side : 1 + (i + 1) * side] for i in range(side)], dim=1)  # (B, h, w, C)
-    maps = a.unbind(1) if layout == "NCHW" else a.unbind(-1)
     step = 1e-4
-    alphas = [(score(c, step) - score(c, -step)) / (2 * step * maps[0][0].numel()) for c in range(len(maps))]
-    return sum(alpha[:, None, None] * each for alpha, each in zip(alphas, maps)).clamp_min(0)
+
+    def moved(_, __, output):
+        kept.append(output)
+        channels = output.shape[1] if layout == "NCHW" else output.shape[-1]
+        if len(output) == 1:
+            return None
+        up_and_down = step * torch.cat([torch.eye(channels), -torch.eye(channels)]).double()  # (2 C, C)
+        if layout == "NCHW":
+            return output + up_and_down[:, :, None, None]
+        if layout == "NHWC":
+            return output + up_and_down[:, None, None]
+        patches = output[:, 1:] + up_and_down[:, None]
+        return torch.cat([output[:, :1], patches], dim=1)
+
+    handle = detector.backbone.get_submodule(module).register_forward_hook(moved)
+    with torch.no_grad():
+        detector(image)
+        a = kept[0][0]  # untouched
+        channels = len(a) if layout == "NCHW" else a.shape[-1]
+        up, down = detector(image.expand(2 * channels, -1, -1, -1)).logits[:, 1].view(2, channels)
+    handle.remove()
+    if layout == "tokens":
+        side = int((len(a) - 1) ** 0.5)
+        a = torch.stack([a[1 + i * side : 1 + (i + 1) * side] for i in range(side)])  # (h, w, C)
+    maps = a if layout == "NCHW" else torch.stack(a.unbind(-1))  # (C, h, w)
+    alphas = (up - down) / (2 * step * maps[0].numel())
+    return sum(alpha * each for alpha, each in zip(alphas, maps)).clamp_min(0)
 
 
 @pytest.mark.parametrize("name", CAMS)
 def test_grad_cam_is_what_finite_differences_of_the_score_say(name):
     kwargs, module, layout = CAMS[name]
     detector = build_detector(Backbone(name, 64, kwargs), seed=0).double().eval()
-    expected = by_finite_differences(detector, module, layout, noise())
+    expected = by_finite_differences(detector, module, layout, noise(1))
     assert (expected > 0).any()
-    large = functional.interpolate(expected[:, None], (64, 64), mode="bilinear")[:, 0]
-    torch.testing.assert_close(grad_cam(detector, noise()), large, rtol=1e-4, atol=1e-9)
+    large = functional.interpolate(expected[None, None], (64, 64), mode="bilinear")[:, 0]
+    torch.testing.assert_close(grad_cam(detector, noise(1)), large, rtol=1e-4, atol=1e-9)
 
 
 def test_channels_last_tokens_and_maps_of_the_same_features_are_one_map():
