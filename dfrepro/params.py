@@ -27,6 +27,7 @@ M = TypeVar("M", bound="Model")
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 STANDIN = "standin"  # the word that stands for "the set that the workbook generates" where a folder is expected
+PARTS = ("step", "options", "evaluation")  # of a recipe, beside settings of the training
 ABSENT = "absent"  # likewise for "there is no copy of it": a set that the stand-in lacks too
 
 
@@ -80,6 +81,7 @@ class Training(Model):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     momentum: Unit = 0.9
     betas: tuple[Unit, Unit] = (0.9, 0.999)  # of adam and adamw
+    eps: Positive = 1e-8  # of adam and adamw
     schedule: Literal["cosine", "constant", "constant_then_linear"] = "cosine"
     warmup: Unit = 0.0  # share of all steps
     images_per_epoch: Count | Literal["all"] | None = None  # all: as many as there are; None: as the rarer class, twice
@@ -124,7 +126,7 @@ class ScaleParams(Model):
     training: Training
     recipes: dict[
         str, dict[str, Any]
-    ] = {}  # a paper's exceptions from `training`; under `step` from its runs' steps, under `options` from variants
+    ] = {}  # a paper's exceptions from `training`; under `step`, `options`, `evaluation` from steps, variants, scoring
     reconstruction: Reconstruction = Reconstruction()
     evaluation: Evaluation = Evaluation()
 
@@ -243,6 +245,7 @@ class Params(Model):
                 _declared(run.recipe, self.sizes.recipes, f"runs.{name}.recipe", "recipes")
             _validated(Training, self._training(run), f"runs.{name}.training")
             _validated(Step, self._step(run), f"runs.{name}.step")
+            _validated(Evaluation, self._evaluation(run), f"recipes.{run.recipe}.evaluation")
             if run.detector.maps:
                 _declared(run.detector.maps, self.maps, f"runs.{name}.detector.maps", "maps")
         for name, maps in self.maps.items():
@@ -251,11 +254,14 @@ class Params(Model):
         return self
 
     def _training(self, run: Run) -> dict[str, Any]:
-        recipe = {key: value for key, value in self._recipe(run).items() if key not in ("step", "options")}
+        recipe = {key: value for key, value in self._recipe(run).items() if key not in PARTS}
         return self.sizes.training.model_dump() | recipe | run.training
 
     def _step(self, run: Run) -> dict[str, Any]:
         return run.step.model_dump(mode="json") | self._recipe(run).get("step", {})
+
+    def _evaluation(self, run: Run) -> dict[str, Any]:
+        return self.sizes.evaluation.model_dump() | self._recipe(run).get("evaluation", {})
 
     def _detector(self, run: Run) -> dict[str, Any]:
         """The detector's entry; where it is a variant, with the recipe's options under its own."""
@@ -276,8 +282,12 @@ class Params(Model):
 
     @property
     def trained_on(self) -> dict[str, str]:
-        """The set that each run trains on, by its layout's name, as scores have it."""
-        return {name: self.datasets[run.data.dataset].layout for name, run in self.runs.items()}
+        """The set that each run trains on, by its layout's name, as scores have it: "ffpp", or "ffpp/Deepfakes"."""
+        return {name: self._own_set(run) for name, run in self.runs.items()}
+
+    def _own_set(self, run: Run) -> str:
+        layout, fakes = self.datasets[run.data.dataset].layout, run.data.manipulations
+        return f"{layout}/{fakes[0]}" if layout == "ffpp" and len(fakes) == 1 else layout
 
     def in_grid(self, name: str) -> bool:
         """Whether a run is made. Raises `WorkbookError` for one that is not declared."""
@@ -312,6 +322,9 @@ class Params(Model):
         run = self.run(name)
         training = Training(**self._training(run))
         return training.model_copy(update={"epochs": max(1, round(training.epochs * run.epochs_factor))})
+
+    def evaluation(self, name: str) -> Evaluation:
+        return Evaluation(**self._evaluation(self.run(name)))
 
     def root(self, dataset: str) -> Path:
         """The folder that holds a declared dataset: the user's copy, or the stand-in's tree of the same layout."""

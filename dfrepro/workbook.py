@@ -136,7 +136,7 @@ class Workbook:
         from dfrepro.report.verdict import judge
 
         p = self.params
-        evidence = Evidence(measured, scores, n_boot=p.sizes.evaluation.n_bootstrap, trained_on=p.trained_on)
+        evidence = Evidence(measured, scores, trained_on=p.trained_on)
         wanted = set(claims)
         judged = [as_dict(judge(claim, evidence)) for claim in load_claims() if claim.id in wanted]
         rows = [

@@ -178,3 +178,11 @@ def test_a_recipes_options_change_every_variant_and_a_runs_own_win():
     run = {"family": "fia_usa", "detector": {"options": {"head": "c5", "normalisation": "signed"}}}
     mine = params.load(scale="paper", runs=RAW["runs"] | {"x": run})
     assert mine.spec("x", 0)["detector"]["options"] == {"head": "c5", "normalisation": "signed"}
+
+
+def test_a_recipe_has_its_own_number_of_frames_a_test_video():
+    p = params.load(scale="paper")
+    assert p.evaluation("pel-full").frames == p.sizes.recipes["pel"]["frames"] == 50
+    assert p.evaluation("erm-ffpp").frames == p.sizes.evaluation.frames == 32
+    assert all(p.evaluation(run).frames <= p.sizes.faces.n_frames for run in p.runs)
+    assert all(p.training(run).frames <= p.sizes.faces.n_frames for run in p.runs)

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from scipy.special import expit
 from torch import Tensor, nn
+from torch.nn import functional
 from tqdm.auto import tqdm
 
 from dfrepro.data.dataset import centre
@@ -55,11 +56,13 @@ def predict_under(
     batch: int = 256,
     device: torch.device | str | None = None,
     progress: bool = False,
+    corrupted_at: int | None = None,
 ) -> dict[str, Predictions]:
     """Predictions under each of `probes` (None: as it is), by its name.
 
     detector: any module that returns an `Output`; it is set to evaluation mode and put back. device: default, where its
-    parameters are. The size of the batch changes nothing but speed and rounding.
+    parameters are. The size of the batch changes nothing but speed and rounding. corrupted_at: faces are brought to
+    this side, the network's own, before a corruption is applied: one pixel of blur is one of what it sees.
     Raises WorkbookError when a score is not finite, naming the face.
     """
     rows = np.asarray(rows)
@@ -73,12 +76,23 @@ def predict_under(
             these = rows[start : start + batch]
             faces = np.stack([centre(store.faces[row], size) for row in these])  # (B, size, size, 3): all that is read
             for name, probe in probes.items():
-                shown = probe(faces, these, clips[start : start + batch]) if isinstance(probe, Corrupted) else faces
+                shown = faces
+                if isinstance(probe, Corrupted):
+                    shown = probe(_resized(faces, corrupted_at), these, clips[start : start + batch])
                 images = torch.from_numpy(shown).permute(0, 3, 1, 2).to(where)  # (B, 3, size, size) uint8
                 found[name].append(_seen(detector, images, probe))
     finally:
         detector.train(training)
     return {name: _table(store, rows, outputs) for name, outputs in found.items()}
+
+
+def _resized(faces: np.ndarray, side: int | None) -> np.ndarray:
+    """Faces (B, S, S, 3) uint8 as (B, side, side, 3), as detectors resize them, rounded to grey levels."""
+    if side is None or faces.shape[1] == side:
+        return faces
+    images = torch.from_numpy(faces).permute(0, 3, 1, 2).float()
+    resized = functional.interpolate(images, (side, side), mode="bilinear", antialias=True, align_corners=False)
+    return np.ascontiguousarray(resized.round().to(torch.uint8).permute(0, 2, 3, 1).numpy())
 
 
 @torch.inference_mode()

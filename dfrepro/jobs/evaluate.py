@@ -57,7 +57,10 @@ def evaluate_run(
         rows = select(store.manifest, split="test", frames=frames)
         probes = _probes(spec, conditions) if name == spec["data"]["dataset"] else {CLEAN: None}
         size = window(spec, store.meta)
-        found[name] = predict_under(detector, store, rows, probes, size=size, batch=batch, device=device)
+        found[name] = predict_under(
+            detector, store, rows, probes, size=size, batch=batch, device=device,
+            corrupted_at=spec["backbone"]["image_size"],
+        )  # fmt: skip
     for name, other in (reals or {}).items():
         found[name] = {CLEAN: with_reals_of(found[name][CLEAN], found[other][CLEAN])}
     detector.cpu()  # where what a paper measures of its own expects it

@@ -186,7 +186,7 @@ def evaluate(p: Params, run: str, seed: int) -> None:
         raise WorkbookError(
             f"is not tested on {absent[0]}, whose reals another test set takes", where=f"runs.{run}.tests"
         )
-    sizes, conditions = p.sizes.evaluation, p.run(run).conditions
+    sizes, conditions = p.evaluation(run), p.run(run).conditions
     with _threads(p):
         found = evaluate_run(
             trained,

@@ -109,6 +109,20 @@ def test_each_video_of_a_batch_is_compressed_as_a_clip_of_its_own(store, detecto
     np.testing.assert_allclose(features, expected, atol=1e-5)
 
 
+def test_corruptions_are_applied_at_the_size_that_the_network_sees(store, detector):
+    """One pixel of blur is one of its 32, not one of the 40 that are stored."""
+    rows, probe = np.array([2, 9]), {"blurred": Corrupted("gaussian-blur", 3)}
+    seen = predict_under(detector, store, rows, probe, size=40, corrupted_at=32)["blurred"]
+    images = torch.from_numpy(store.faces[rows].copy()).permute(0, 3, 1, 2).float()
+    small = torch.nn.functional.interpolate(images, (32, 32), mode="bilinear", antialias=True).round().byte()
+    blurred = corrupt(np.ascontiguousarray(small.permute(0, 2, 3, 1).numpy()), "gaussian-blur", 3)
+    with torch.no_grad():
+        expected = detector.eval()(torch.from_numpy(blurred).permute(0, 3, 1, 2)).features
+    np.testing.assert_allclose(seen.features, expected, atol=1e-5)
+    other = predict_under(detector, store, rows, probe, size=40)["blurred"]
+    assert np.abs(other.features - seen.features).max() > 1e-3
+
+
 def test_no_rows_give_empty_tables(store, detector):
     frames, features = predict(detector, store, np.array([], int), size=32)
     assert len(frames) == len(features) == 0
