@@ -146,9 +146,9 @@ def within(scores: pd.DataFrame) -> pd.DataFrame:
 
     In percent; a run that is not there reads "not run". What is printed of it is FoCus on LQ and a lead over the best.
     """
-    from dfrepro.evaluate.metrics import accuracy, auc
+    from dfrepro.evaluate.metrics import margins, value
 
-    metrics = {"Acc": accuracy, "AUC": auc}
+    metrics = {"Acc": "accuracy", "AUC": "auc"}
     clean = scores[(scores.condition == "clean") & (scores.dataset == "ffpp")]
     kinds = ["ssim", "pixel", "pixel01", "attention", "focus", "none", "shuffled", "true"]
     titles = KINDS | {"none": "no maps"}
@@ -159,17 +159,17 @@ def within(scores: pd.DataFrame) -> pd.DataFrame:
             seeds = [group for _, group in clean[clean.run == f"focus-eval-{kind}{ending}"].groupby("seed")]
             for name, metric in metrics.items():
                 if seeds:
-                    values = [metric(g.label.to_numpy(), g.score.to_numpy()) for g in seeds]
+                    values = [value(metric, g.label.to_numpy(), margins(g)) for g in seeds]
                     table.loc[titles[kind], f"{half} {name}"] = round(100 * float(np.mean(values)), 2)
     return table
 
 
 def frame_aucs(scores: pd.DataFrame, runs: dict[int, str]) -> pd.DataFrame:
     """Frame AUC on each clean test set (columns) of each run that is there (rows, by its key), mean over seeds."""
-    from sklearn.metrics import roc_auc_score
+    from dfrepro.evaluate.metrics import frame_auc
 
     clean = scores[scores.condition == "clean"]
     groups = clean[clean.run.isin(runs.values())].groupby(["run", "seed", "dataset"])
-    values = groups.apply(lambda g: roc_auc_score(g.label, g.score), include_groups=False)
+    values = groups.apply(frame_auc, include_groups=False)
     table = values.groupby(["run", "dataset"]).mean().unstack() if len(values) else pd.DataFrame()
     return table.rename(index={run: key for key, run in runs.items()}).sort_index()
