@@ -120,7 +120,7 @@ def coverage_markdown(paper: str, root: Path = PAPERS) -> str:
 def undeclared(paper: str, runs: Collection[str], sets: Collection[str], root: Path = PAPERS) -> list[str]:
     """What stands in the way of tables that coverage.yaml calls reproducible: runs and test sets that nobody declares.
 
-    `runs` and `sets` are those that are declared, sets by their layout's name. A line a fault: table, and what it names.
+    `runs` and `sets` are those that are declared, sets by their layout's name. A line a fault: table and what it names.
     """
     specs, found = _specs(root / paper / "tables.yaml"), []
     for entry in _coverage(root / paper / "coverage.yaml"):
