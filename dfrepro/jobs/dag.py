@@ -44,7 +44,7 @@ def stages(root: Path = ROOT) -> dict[str, Stage]:
     with Repo(str(root)) as repo:  # the rest of the grid, in a dvc.yaml of its own, is the same again
         graph = repo.index.graph
         kind = {stage: stage.name.partition("@")[0] for stage in graph if stage.path_in_repo == "dvc.yaml"}
-        count = Counter(name for name in kind.values() if name != "grid" and not name.startswith("code-"))
+        count = Counter(name for name in kind.values() if name not in ("grid", "code"))
         needs = {(kind[stage], kind[needed]) for stage, needed in graph.edges if {stage, needed} <= kind.keys()}
     reached = {name: {stage for stage, needed in needs if needed == name and stage in count} - {name} for name in count}
     declared = re.findall(r"^  ([\w-]+):(?: # (.*))?$", (root / "dvc.yaml").read_text(encoding="utf-8"), re.MULTILINE)
