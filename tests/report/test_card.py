@@ -53,8 +53,7 @@ def test_the_figures_are_those_of_the_scores(trained, text):
     shown = [float(cell.split()[0]) for cell in row.split("|")[1:]]
     assert shown[0] == pytest.approx(metrics.video_auc(clean), abs=6e-4)
     assert shown[1] == pytest.approx(metrics.frame_auc(clean), abs=6e-4)
-    low, high = map(float, re.search(r"\[(.*?), (.*?)\]", row).groups())
-    assert low <= shown[0] <= high
+    assert "[" not in row  # the test videos at smoke scale are two people's who share them: nothing is known of others
 
 
 def test_other_scores_give_another_card(trained, text):
@@ -65,7 +64,7 @@ def test_other_scores_give_another_card(trained, text):
         perfect = card.Card(trained, "erm-df").text()
     finally:
         before.to_parquet(path)
-    assert "| 1.000 [1.000, 1.000] |" in perfect
+    assert "| 1.000 |" in perfect
     assert perfect != text
 
 
