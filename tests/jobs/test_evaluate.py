@@ -122,12 +122,12 @@ def test_the_fakes_of_a_set_without_reals_are_scored_with_the_test_reals_of_anot
     """DF40's reals are FF++'s: FIA-USA, Appendix G. Reals of its own, which some methods have, are left out."""
     own, fakes = write(tmp_path / "own", "ffpp", (0, 1)), write(tmp_path / "df40", "df40", (0, 1))
     _, values, undefined = evaluated(tmp_path, spec, {OWN: own, "df40": fakes}, reals={"df40": OWN})
-    scores = pd.read_parquet(tmp_path / "scores" / "scores.parquet").query("condition == 'clean'")
-    by = {name: part.set_index(["label", "video", "frame"]).score for name, part in scores.groupby("dataset")}
+    found = scores.read(tmp_path / "scores").query("condition == 'clean'")
+    by = {name: part.set_index(["label", "video", "frame"]).margin for name, part in found.groupby("dataset")}
     pd.testing.assert_series_equal(by["df40"].loc[0], by["ffpp"].loc[0])
     assert len(by["df40"].loc[1]) == 6
     joined = pd.concat(
-        [scores.query("dataset == 'df40' and label == 1"), scores.query("dataset == 'ffpp' and label == 0")]
+        [found.query("dataset == 'df40' and label == 1"), found.query("dataset == 'ffpp' and label == 0")]
     )
     assert values["df40"] == {"video_auc": metrics.video_auc(joined)}
     assert not any(undefined.values())
