@@ -33,6 +33,11 @@ WITHOUT = {
 NOT_FOLLOWED = {
     ("dfrepro.jobs.train", "dfrepro.evaluate.metrics"): "validation, which chooses weights in no committed scale",
     ("dfrepro.jobs.train", "dfrepro.evaluate.predict"): "likewise",
+    (
+        "dfrepro.methods.focus.run_evaluation",
+        "dfrepro.evaluate.embedding",
+    ): "measures in a scoring, which depends on it",
+    ("dfrepro.methods.focus.run_evaluation", "dfrepro.evaluate.predict"): "likewise",
     ("dfrepro.workbook", "dfrepro.jobs.ready"): "makes what is missing: of a stage's dependencies nothing is",
     ("dfrepro.jobs.ready", PIPELINE): "likewise",
 }
