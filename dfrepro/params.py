@@ -280,8 +280,12 @@ class Params(Model):
 
     @property
     def trained_on(self) -> dict[str, str]:
-        """The set that each run trains on, by its layout's name, as scores have it."""
-        return {name: self.datasets[run.data.dataset].layout for name, run in self.runs.items()}
+        """The set that each run trains on, by its layout's name, as scores have it: "ffpp", or "ffpp/Deepfakes"."""
+        return {name: self._own_set(run) for name, run in self.runs.items()}
+
+    def _own_set(self, run: Run) -> str:
+        layout, fakes = self.datasets[run.data.dataset].layout, run.data.manipulations
+        return f"{layout}/{fakes[0]}" if layout == "ffpp" and len(fakes) == 1 else layout
 
     def in_grid(self, name: str) -> bool:
         """Whether a run is made. Raises `WorkbookError` for one that is not declared."""
@@ -363,6 +367,11 @@ STANDIN_TREES = {
     "wdf": "WildDeepfake",
     "diff": "DiFF",
 }
+
+
+def declared_scale() -> str:
+    """The scale that params.yaml names, whatever the environment says: that of DVC's stages."""
+    return str(_read(ROOT / "params.yaml").get("scale"))
 
 
 def load(path: Path | None = None, *, scale: str | None = None, **overrides: Any) -> Params:

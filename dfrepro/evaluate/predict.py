@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from scipy.special import expit
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm.auto import tqdm
@@ -19,7 +20,8 @@ COLUMNS = ["dataset", "manipulation", "video", "frame", "label", "split"]
 
 
 class Predictions(NamedTuple):
-    """`frames`: one row a face: dataset, manipulation, video, frame, label, split, row (of the manifest), score.
+    """`frames`: one row a face: dataset, manipulation, video, frame, label, split, row (of the manifest), identity,
+    source ("" where unknown), margin (logit of "fake" minus logit of "real") and score, its sigmoid.
 
     `features` (N, D) float32, what the classifier read, in the same order.
     """
@@ -97,18 +99,21 @@ def _resized(faces: np.ndarray, side: int | None) -> np.ndarray:
 def _seen(detector: nn.Module, images: Tensor, probe: Probe) -> tuple[Tensor, Tensor]:
     with under(probe, detector):
         output = detector(images)
-    return output.scores.cpu(), output.features.float().cpu()
+    return output.margins, output.features.float().cpu()
 
 
 def _table(store: FaceStore, rows: np.ndarray, outputs: list[tuple[Tensor, Tensor]]) -> Predictions:
     frames = store.manifest.iloc[rows][COLUMNS].reset_index(drop=True)
-    scores = torch.cat([score for score, _ in outputs]).numpy() if outputs else np.zeros(0)
+    margins = torch.cat([margin for margin, _ in outputs]).double().numpy() if outputs else np.zeros(0)
     features = torch.cat([feature for _, feature in outputs]).numpy() if outputs else np.zeros((0, 0), np.float32)
-    if not np.isfinite(scores).all():
-        first = frames.iloc[int(np.argmin(np.isfinite(scores)))]
+    if not np.isfinite(margins).all():
+        first = frames.iloc[int(np.argmin(np.isfinite(margins)))]
         raise WorkbookError(
-            f"{(~np.isfinite(scores)).sum()} of {len(scores)} scores are not finite",
+            f"{(~np.isfinite(margins)).sum()} of {len(margins)} scores are not finite",
             where="/".join(str(first[name]) for name in COLUMNS[:4]),
             remedy="The detector is broken: train it again",
         )
-    return Predictions(frames.assign(row=rows, score=scores), features)
+    people = [[*people[:2], "", ""][:2] for people in store.manifest.iloc[rows]["identities"]]  # target first
+    identity, source = zip(*people) if people else ((), ())
+    found = frames.assign(row=rows, identity=identity, source=source, margin=margins, score=expit(margins))
+    return Predictions(found, features)

@@ -1,7 +1,7 @@
 """A trained run on its test sets: every face passes the network once, whatever number of tables reads its scores.
 
 measured.csv      one row a number that is no function of the scores: dataset, metric, value
-scores.parquet    one row a face and condition: dataset, manipulation, video, frame, label, condition, score
+scores.parquet    one row a face and condition: see `dfrepro.evaluate.scores`
 features.parquet  the in-domain test faces, clean and shifted, in the order of features.npy (N, D) float32
 undefined.json    metrics that have no value on a set, and why
 """
@@ -16,7 +16,7 @@ import torch
 
 from dfrepro.data.dataset import select
 from dfrepro.data.manifest import FaceStore
-from dfrepro.evaluate import metrics
+from dfrepro.evaluate import metrics, scores
 from dfrepro.evaluate.predict import Predictions, predict_under
 from dfrepro.evaluate.probe import Probe, StatisticShift, corruptions
 from dfrepro.files import atomic_folder, write_json
@@ -28,7 +28,6 @@ from dfrepro.train.ingredients import Inputs, Measurement
 
 CLEAN = "clean"
 EMBEDDED = (CLEAN, "shifted")  # conditions whose features are kept
-ROWS = ["dataset", "manipulation", "video", "frame", "label"]
 TOLD = "video_auc"  # what `dvc metrics show` shows, a column a test set: all else is in scores.parquet
 
 
@@ -70,7 +69,7 @@ def evaluate_run(
     summaries = {_title(name, condition): metrics.summary(seen.frames) for name, condition, seen in _each(found)}
     with atomic_folder(out) as folder:
         pd.DataFrame(measured, columns=Measurement._fields).to_csv(folder / "measured.csv", index=False)
-        _write_scores(folder, found)
+        scores.write(folder, [(condition, seen.frames) for _, condition, seen in _each(found)])
         _write_features(folder, found.get(spec["data"]["dataset"], {}))
         write_json(folder / "undefined.json", {name: reasons for name, (_, reasons) in summaries.items()})
     values = {name: summaries[name][0][TOLD] for name in stores}
@@ -101,15 +100,10 @@ def _title(name: str, condition: str) -> str:
     return name if condition == CLEAN else f"{name} {condition}"
 
 
-def _write_scores(folder: Path, found: Mapping[str, Mapping[str, Predictions]]) -> None:
-    tables = [seen.frames[[*ROWS, "score"]].assign(condition=condition) for _, condition, seen in _each(found)]
-    pd.concat(tables, ignore_index=True).to_parquet(folder / "scores.parquet", index=False)
-
-
 def _write_features(folder: Path, under: Mapping[str, Predictions]) -> None:
     under = {condition: seen for condition, seen in under.items() if condition in EMBEDDED}
     if not under:  # the run's own set is not among its test sets
         return
-    rows = [seen.frames[[*ROWS, "row"]].assign(condition=condition) for condition, seen in under.items()]
+    rows = [seen.frames[[*scores.ROWS, "row"]].assign(condition=condition) for condition, seen in under.items()]
     pd.concat(rows, ignore_index=True).to_parquet(folder / "features.parquet", index=False)
     np.save(folder / "features.npy", np.concatenate([seen.features for seen in under.values()]))
