@@ -11,7 +11,7 @@ from dfrepro import params, places
 from dfrepro.files import ROOT, read_json, write_json
 from dfrepro.jobs import pipeline, study
 from dfrepro.report import claims, collect
-from dfrepro.report.schema import Operand
+from dfrepro.report.schema import Operand, load_claims
 
 
 @pytest.fixture
