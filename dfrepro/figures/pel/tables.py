@@ -26,7 +26,7 @@ COLOURS = {
     "pel-rgb": "0.45",
     "pel-xception": "#7b5ea7",
 }
-# strengths of the levels 1 to 5 (dfrepro.evaluate.corruptions); SPEC takes level 3 for the paper's
+# strengths of the levels 1 to 5 (dfrepro.evaluate.corruptions); level 3 is the paper's (PEL, Table 3)
 CORRUPTIONS = {
     "gaussian-noise": "Gaussian noise",
     "salt-and-pepper": "salt and pepper",
