@@ -5,6 +5,7 @@ anomalies.yaml where the printed values contradict themselves, coverage.yaml whe
 A measured column always carries its label ("stand-in") in its name: a number from generated faces is never the paper's.
 """
 
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from pydantic import model_validator
 
 from dfrepro.errors import WorkbookError
 from dfrepro.report.evidence import Evidence
-from dfrepro.report.schema import ORDER, PAPERS, Entry, Operand, read_yaml, validated
+from dfrepro.report.schema import ORDER, PAPERS, Cell, Claim, Entry, Operand, read_yaml, validated
 
 ROMAN = {name: number for number, name in enumerate(("I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X"), 1)}
 OWN = ("run", "test", "condition", "marks")  # columns of the CSVs that the paper does not print as such
@@ -182,3 +183,52 @@ def _coverage(path: Path) -> list[Covered]:
             f"says nothing of {', '.join(absent)}", where=path, remedy="Say where it is reproduced, or why not"
         )
     return entries
+
+
+def printed(claim: Claim, cell: Cell, root: Path = PAPERS) -> float | None:
+    """What the paper's tables print for a cell, `of` minus `over` in [0, 1]; None where they do not print both sides.
+
+    Looked for in the tables that the claim's source names. A side over several test sets is the mean of their columns,
+    or, where one of them has no column or `printed_from` is "average", the table's own average.
+    """
+    sides = [_printed_side(claim, side, cell.printed_from == "average", root) for side in (cell.of, cell.over)]
+    if any(side is None for side in sides):
+        return None
+    return sides[0] - sides[1]  # type: ignore[operator]
+
+
+def _printed_side(claim: Claim, side: Operand | float | None, average: bool, root: Path) -> float | None:
+    if not isinstance(side, Operand):
+        return None
+    specs = _specs(root / claim.paper / "tables.yaml")
+    for name, spec in specs.items():
+        if not re.search(rf"(?<!\w){re.escape(spec.source.rpartition(', ')[2])}(?!\w)", claim.source):
+            continue
+        frame = table(claim.paper, name, root)
+        for _, row in (frame[frame["run"] == side.run] if "run" in frame else frame.iloc[:0]).iterrows():
+            found = None if average else _printed_mean(row, spec, side)
+            if found is None and (average or len(side.test) > 1):
+                found = next((row[key] / spec.factor(key) for key, c in spec.columns.items() if c.average_of), None)
+            if found is not None and np.isfinite(found):
+                return float(found) * side.scale
+    return None
+
+
+def _printed_mean(row: pd.Series, spec: TableSpec, side: Operand) -> float | None:
+    values = []
+    for test, metric in zip(side.test, side.metrics):
+        wanted = (test.partition(":")[0], metric, side.change)
+        fits = [
+            row[name] / spec.factor(name)
+            for name, column in spec.columns.items()
+            if (column.test or row.get("test"), column.metric, column.change) == wanted
+            and _many(column.condition or row.get("condition") or "clean") == side.condition
+        ]
+        if len(fits) != 1:
+            return None
+        values.append(fits[0])
+    return float(np.mean(values))
+
+
+def _many(value: Any) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
