@@ -369,6 +369,11 @@ STANDIN_TREES = {
 }
 
 
+def declared_scale() -> str:
+    """The scale that params.yaml names, whatever the environment says: that of DVC's stages."""
+    return str(_read(ROOT / "params.yaml").get("scale"))
+
+
 def load(path: Path | None = None, *, scale: str | None = None, **overrides: Any) -> Params:
     """Read params.yaml and its scale's file.
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from dfrepro import places
 from dfrepro.errors import WorkbookError
 from dfrepro.files import ROOT, atomic_file, read_json, write_json
+from dfrepro.jobs.runner import cores
 from dfrepro.params import STANDIN, Params
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def standin(p: Params) -> None:
     """Generate the stand-in's trees."""
     from dfrepro.data.standin import StandinSpec, generate
 
-    generate(p.artifacts / "standin", StandinSpec(**p.sizes.standin.model_dump()), seed=STANDIN_SEED, workers=_cores())
+    generate(p.artifacts / "standin", StandinSpec(**p.sizes.standin.model_dump()), seed=STANDIN_SEED, workers=cores())
 
 
 def faces(p: Params, dataset: str) -> "FaceStore":
@@ -48,7 +49,7 @@ def faces(p: Params, dataset: str) -> "FaceStore":
     predictor = Path(sizes.predictor) if sizes.predictor else None
     store = extract(
         videos, places.faces_folder(p, dataset), n_frames=sizes.n_frames, size=sizes.size, margin=sizes.margin,
-        predictor=predictor, workers=_cores(), resume=p.artifacts / ".resume" / "faces" / dataset,
+        predictor=predictor, workers=cores(), resume=p.artifacts / ".resume" / "faces" / dataset,
     )  # fmt: skip
     if len(store) == 0:
         raise WorkbookError(
@@ -339,7 +340,3 @@ def _device() -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
