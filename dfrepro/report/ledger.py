@@ -188,7 +188,7 @@ def _coverage(path: Path) -> list[Covered]:
 def printed(claim: Claim, cell: Cell, root: Path = PAPERS) -> float | None:
     """What the paper's tables print for a cell, `of` minus `over` in [0, 1]; None where they do not print both sides.
 
-    Looked for in the tables that the claim's source names. A side over several test sets is the mean of their columns,
+    Looked for in the tables that the claim's source names, or in all where it names none. A side over several test sets is the mean of their columns,
     or, where one of them has no column or `printed_from` is "average", the table's own average.
     """
     sides = [_printed_side(claim, side, cell.printed_from == "average", root) for side in (cell.of, cell.over)]
@@ -201,10 +201,9 @@ def _printed_side(claim: Claim, side: Operand | float | None, average: bool, roo
     if not isinstance(side, Operand):
         return None
     specs = _specs(root / claim.paper / "tables.yaml")
-    for name, spec in specs.items():
-        if not re.search(rf"(?<!\w){re.escape(spec.source.rpartition(', ')[2])}(?!\w)", claim.source):
-            continue
-        frame = table(claim.paper, name, root)
+    cited = {name for name, spec in specs.items() if _cites(claim.source, spec.source)}
+    for name in [name for name in specs if name in cited or not cited]:
+        spec, frame = specs[name], table(claim.paper, name, root)
         for _, row in (frame[frame["run"] == side.run] if "run" in frame else frame.iloc[:0]).iterrows():
             found = None if average else _printed_mean(row, spec, side)
             if found is None and (average or len(side.test) > 1):
@@ -212,6 +211,11 @@ def _printed_side(claim: Claim, side: Operand | float | None, average: bool, roo
             if found is not None and np.isfinite(found):
                 return float(found) * side.scale
     return None
+
+
+def _cites(source: str, table: str) -> bool:
+    """Whether a claim's source ("Tables VIII and IX") names a table ("Table IX")."""
+    return bool(re.search(rf"Tables? [^;]*?\b{re.escape(table.split()[-1])}\b", source))
 
 
 def _printed_mean(row: pd.Series, spec: TableSpec, side: Operand) -> float | None:
@@ -224,6 +228,11 @@ def _printed_mean(row: pd.Series, spec: TableSpec, side: Operand) -> float | Non
             if (column.test or row.get("test"), column.metric, column.change) == wanted
             and _many(column.condition or row.get("condition") or "clean") == side.condition
         ]
+        if not fits and len(side.test) == 1:  # a set that is printed by its methods alone
+            fits = [
+                float(np.mean([row[name] / spec.factor(name) for name, column in spec.columns.items()
+                               if str(column.test).startswith(f"{wanted[0]}/") and column.metric == metric] or [np.nan]))
+            ]  # fmt: skip
         if len(fits) != 1:
             return None
         values.append(fits[0])
