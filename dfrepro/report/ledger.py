@@ -20,6 +20,7 @@ from dfrepro.report.schema import ORDER, PAPERS, Cell, Claim, Entry, Operand, re
 
 ROMAN = {name: number for number, name in enumerate(("I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X"), 1)}
 OWN = ("run", "test", "condition", "marks")  # columns of the CSVs that the paper does not print as such
+_TABLES: dict[tuple[str, str, Path], pd.DataFrame] = {}  # read once: a claim's cells look into them again and again
 NOT_RUN, NOT_OURS = "not run", "not reproduced"
 
 
@@ -68,11 +69,17 @@ def table(paper: str, identifier: str | int, root: Path = PAPERS) -> pd.DataFram
 
     `attrs` carry title, source and unit. Raises `WorkbookError` naming the tables that there are.
     """
-    name, spec = _spec(paper, identifier, root)
+    return _read(paper, *_spec(paper, identifier, root), root).copy()
+
+
+def _read(paper: str, name: str, spec: TableSpec, root: Path) -> pd.DataFrame:
+    if (paper, name, root) in _TABLES:
+        return _TABLES[paper, name, root]
     types = dict.fromkeys((*spec.keys, *OWN), str)
     frame = pd.read_csv(root / paper / "tables" / f"{name}.csv", dtype=types, keep_default_na=False, na_values=[""])
     frame[[key for key in frame if key in types]] = frame[[key for key in frame if key in types]].fillna("")
     frame.attrs = {"paper": paper, "table": name, "title": spec.title, "source": spec.source, "unit": spec.unit}
+    _TABLES[paper, name, root] = frame
     return frame
 
 
@@ -188,7 +195,7 @@ def _coverage(path: Path) -> list[Covered]:
 def printed(claim: Claim, cell: Cell, root: Path = PAPERS) -> float | None:
     """What the paper's tables print for a cell, `of` minus `over` in [0, 1]; None where they do not print both sides.
 
-    Looked for in the tables that the claim's source names, or in all where it names none. A side over several test sets is the mean of their columns,
+    Looked for in the tables that the claim's source names, then in the others. A side over several test sets is the mean of their columns,
     or, where one of them has no column or `printed_from` is "average", the table's own average.
     """
     sides = [_printed_side(claim, side, cell.printed_from == "average", root) for side in (cell.of, cell.over)]
@@ -202,8 +209,9 @@ def _printed_side(claim: Claim, side: Operand | float | None, average: bool, roo
         return None
     specs = _specs(root / claim.paper / "tables.yaml")
     cited = {name for name, spec in specs.items() if _cites(claim.source, spec.source)}
-    for name in [name for name in specs if name in cited or not cited]:
-        spec, frame = specs[name], table(claim.paper, name, root)
+    for name in sorted(specs, key=lambda name: name not in cited):
+        spec = specs[name]
+        frame = _read(claim.paper, name, spec, root)
         for _, row in (frame[frame["run"] == side.run] if "run" in frame else frame.iloc[:0]).iterrows():
             found = None if average else _printed_mean(row, spec, side)
             if found is None and (average or len(side.test) > 1):
