@@ -1,9 +1,9 @@
 """Does the interval cover? Studies are simulated whose truth is known, and judged as the claims are.
 
 A simulated study has `cells` methods and one baseline, `seeds` trainings of each, and two test sets of `groups` groups
-of people, each with two reals and two fakes. Margins are the sum of what a person, a video, a method on a video, a seed on
-a whole set and a seed on a video do, so that AUCs agree within people, between methods and between seeds as trained
-detectors' do. `python -m dfrepro.report.coverage` writes the table of docs/verdicts.md.
+of people, each with two reals and two fakes. Margins are the sum of what a person, a video, a method on a video, a
+seed on a whole set and a seed on a video do, so that AUCs agree within people, between methods and between seeds as
+trained detectors' do. `python -m dfrepro.report.coverage` writes the table of docs/verdicts.md.
 """
 
 from collections.abc import Iterator

@@ -6,6 +6,7 @@ A measured column always carries its label ("stand-in") in its name: a number fr
 """
 
 import re
+from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,7 @@ import pandas as pd
 from pydantic import model_validator
 
 from dfrepro.errors import WorkbookError
+from dfrepro.report.contrast import common_seeds, contrast, probits, values
 from dfrepro.report.evidence import Evidence
 from dfrepro.report.schema import ORDER, PAPERS, Cell, Claim, Entry, Operand, read_yaml, validated
 
@@ -89,16 +91,19 @@ def beside(
     measured: pd.DataFrame | Evidence,
     *,
     label: str = "stand-in",
+    study: Evidence | None = None,
     root: Path = PAPERS,
 ) -> pd.DataFrame:
-    """The printed table with a measured column beside every column that can be measured.
+    """The printed table with a measured column next to every column that can be measured.
 
     `measured` is tidy results (run, seed, dataset, metric, value) or evidence. A measured value is the mean over seeds
     in the table's unit. A row of ours without results reads "not run", another paper's "not reproduced".
+    `study`: the evidence of the committed study, for a column of its own (mean and 95 % interval, as text) before the
+    measured one; where the study has a value and `measured` has none, the measured column is empty.
     """
     printed, (_, spec) = table(paper, identifier, root), _spec(paper, identifier, root)
     evidence = measured if isinstance(measured, Evidence) else Evidence(measured)
-    rows = [_beside_row(row, spec, evidence, label) for _, row in printed.iterrows()]
+    rows = [_beside_row(row, spec, evidence, label, study) for _, row in printed.iterrows()]
     joined = pd.DataFrame(rows)
     joined.attrs = printed.attrs | {"label": label}
     return joined
@@ -124,6 +129,33 @@ def coverage_markdown(paper: str, root: Path = PAPERS) -> str:
     return "\n".join(lines) + "\n"
 
 
+def undeclared(paper: str, runs: Collection[str], sets: Collection[str], root: Path = PAPERS) -> list[str]:
+    """What stands in the way of tables that coverage.yaml calls reproducible: runs and test sets that nobody declares.
+
+    `runs` and `sets` are those that are declared, sets by their layout's name. A line a fault: table and what it names.
+    """
+    specs, found = _specs(root / paper / "tables.yaml"), []
+    for entry in _coverage(root / paper / "coverage.yaml"):
+        if entry.id not in specs or not entry.notebook:
+            continue
+        rows, columns = table(paper, entry.id, root), specs[entry.id].columns.values()
+        ours = rows[rows["run"] != ""] if "run" in rows else rows.head(0).assign(run="")
+        measured = [column for column in columns if column.metric]
+        if measured and ours.empty:
+            found.append(f"{entry.id}: no row has a run")
+        named = {test for column in measured for test in _many(column.test)}
+        named |= set(ours["test"]) - {""} if "test" in ours else set()
+        found += [f"{entry.id}: run {run}" for run in sorted(set(ours["run"]) - set(runs))]
+        found += [f"{entry.id}: test set {test}" for test in sorted(named) if test.partition("/")[0] not in sets]
+        if not named and measured and not ours.empty:
+            found.append(f"{entry.id}: neither a column nor a row has a test set")
+    return found
+
+
+def _many(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else value or ()
+
+
 def anomalies(root: Path = PAPERS) -> pd.DataFrame:
     """Where the papers' printed values contradict themselves, their text or arithmetic."""
     return pd.DataFrame([{"paper": p} | entry for p in ORDER for entry in read_yaml(root / p / "anomalies.yaml") or ()])
@@ -146,30 +178,62 @@ def _spec(paper: str, identifier: str | int, root: Path) -> tuple[str, TableSpec
     return name, specs[name]
 
 
-def _beside_row(row: pd.Series, spec: TableSpec, evidence: Evidence, label: str) -> dict[str, Any]:
+def _beside_row(
+    row: pd.Series, spec: TableSpec, evidence: Evidence, label: str, study: Evidence | None
+) -> dict[str, Any]:
     cells: dict[str, Any] = {key: row[key] for key in spec.keys}
     found: dict[str, Any] = {}
     for name, column in spec.columns.items():
         cells[f"{name} (printed)"] = row[name]
+        if not column.average_of and not column.metric:
+            continue
+        operands = _operands(row, spec, name)
+        of_study = _studied(operands, study, spec.factor(name)) if study is not None else ""
         if column.average_of:
             found[name] = _average([found[part] for part in column.average_of])
-        elif column.metric:
-            found[name] = _measured(row, column, evidence, spec.factor(name))
-        if name in found:
-            cells[f"{name} ({label})"] = found[name]
+        else:
+            found[name] = _measured(operands, evidence, spec.factor(name))
+        if study is not None:
+            cells[f"{name} (study)"] = of_study or (NOT_OURS if not operands else NOT_RUN)
+        cells[f"{name} ({label})"] = "" if of_study and found[name] == NOT_RUN else found[name]
     return cells | {"run": row.get("run", "")}
 
 
-def _measured(row: pd.Series, column: Column, evidence: Evidence, factor: float) -> float | str:
+def _operands(row: pd.Series, spec: TableSpec, name: str) -> list[Operand]:
+    """What a column of a row, or the columns that it averages, are measured on; nothing for another paper's row."""
     run = row.get("run", "")
-    if not run:
+    columns = [spec.columns[part] for part in spec.columns[name].average_of or (name,)]
+    return [
+        Operand.model_validate({
+            "run": run, "metric": column.metric, "test": column.test or row.get("test"), "change": column.change,
+            "condition": column.condition or row.get("condition") or "clean",
+        })
+        for column in columns if run
+    ]  # fmt: skip
+
+
+def _measured(operands: list[Operand], evidence: Evidence, factor: float) -> float | str:
+    if not operands:
         return NOT_OURS
-    operand = Operand.model_validate({
-        "run": run, "metric": column.metric, "test": column.test or row.get("test"), "change": column.change,
-        "condition": column.condition or row.get("condition") or "clean",
-    })  # fmt: skip
-    values = [value for seed in evidence.seeds(run) if (value := evidence.value(operand, seed)) is not None]
+    seeds = evidence.seeds(operands[0].run)
+    values = [value for seed in seeds if (value := evidence.value(operands[0], seed)) is not None]
     return float(np.mean(values)) * factor if values else NOT_RUN
+
+
+def _studied(operands: list[Operand], study: Evidence, factor: float) -> str:
+    """Mean and 95 % interval over the study's seeds and test sets, in the table's unit; "" where it has not all."""
+    cells = [Cell(name="", of=operand, test="shown") for operand in operands]
+    seeds, _ = common_seeds(cells, study) if cells else ([], "")
+    if not seeds:
+        return ""
+    on_probit = all(probits(cell) and cell.of.change is None for cell in cells)  # an AUC's interval stays in [0, 1]
+    effect, digits = contrast(cells, study, seeds, on_probit), 1 if factor == 100.0 else 3
+    mean = factor * float(np.mean([values(operand, study, seeds) for operand in operands]))
+    interval = effect.interval()
+    if interval is None:
+        return f"{mean:.{digits}f}"
+    low, high = (bound * factor for bound in interval)
+    return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def _average(parts: list[float | str]) -> float | str:
@@ -195,7 +259,8 @@ def _coverage(path: Path) -> list[Covered]:
 def printed(claim: Claim, cell: Cell, root: Path = PAPERS) -> float | None:
     """What the paper's tables print for a cell, `of` minus `over` in [0, 1]; None where they do not print both sides.
 
-    Looked for in the tables that the claim's source names, then in the others. A side over several test sets is the mean of their columns,
+    Looked for in the tables that the claim's source names, then in the others.
+    A side over several test sets is the mean of their columns,
     or, where one of them has no column or `printed_from` is "average", the table's own average.
     """
     sides = [_printed_side(claim, side, cell.printed_from == "average", root) for side in (cell.of, cell.over)]
@@ -239,7 +304,8 @@ def _printed_mean(row: pd.Series, spec: TableSpec, side: Operand) -> float | Non
         if not fits and len(side.test) == 1:  # a set that is printed by its methods alone
             fits = [
                 float(np.mean([row[name] / spec.factor(name) for name, column in spec.columns.items()
-                               if str(column.test).startswith(f"{wanted[0]}/") and column.metric == metric] or [np.nan]))
+                               if str(column.test).startswith(wanted[0] + "/") and column.metric == metric]
+                              or [np.nan]))
             ]  # fmt: skip
         if len(fits) != 1:
             return None

@@ -1,9 +1,13 @@
+import re
+
 import pandas as pd
 import pytest
 import yaml
 
+from dfrepro import params
 from dfrepro.errors import WorkbookError
 from dfrepro.report import ledger
+from dfrepro.report.evidence import Evidence
 from dfrepro.report.schema import load_claims
 
 
@@ -44,6 +48,21 @@ def test_a_row_without_results_is_shown_as_not_run():
     assert set(shown["cdf (stand-in)"]) == {"not run"}
 
 
+def test_the_study_has_a_column_of_its_own_with_its_interval_and_what_it_has_is_no_longer_missing():
+    tests = ("cdfv2", "dfdcp", "dfdc", "wdf")
+    rows = [("pim-ffpp", seed, test, "video_auc", 0.7 + seed / 100) for seed in range(5) for test in tests]
+    shown = ledger.beside("pim", "VI", results([]), study=Evidence(results(rows))).set_index("r")
+    mean, low, high = map(float, re.findall(r"[\d.]+", shown.loc["0.1", "cdf (study)"]))
+    assert low < mean == 72.0 < high
+    assert shown.loc["0.1", "average (study)"] == shown.loc["0.1", "cdf (study)"]
+    assert shown.loc["0.1", "cdf (stand-in)"] == shown.loc["0.1", "average (stand-in)"] == ""
+    assert shown.loc["0.05", "cdf (study)"] == shown.loc["0.05", "cdf (stand-in)"] == "not run"
+    ours = ledger.beside("pim", "VI", results(rows[:4]), study=Evidence(results(rows))).set_index("r")
+    assert ours.loc["0.1", "cdf (stand-in)"] == pytest.approx(70)
+    others = ledger.beside("pim", "V", results([]), study=Evidence(results(rows)))
+    assert "not reproduced" in set(others["cdf (study)"])
+
+
 def test_another_papers_detector_is_shown_as_not_reproduced():
     shown = ledger.beside("pim", "V", results([])).set_index(["method", "train_data"])
     assert shown.loc[("RECCE", "FF++"), "cdf (stand-in)"] == "not reproduced"
@@ -77,6 +96,23 @@ def test_coverage_holds_every_table_and_figure():
         known = set(covered[covered.paper == paper].id.str.rstrip("abc"))
         assert known == {f"T{n}" for n in range(1, tables + 1)} | {f"F{n}" for n in range(1, figures + 1)}, paper
     assert (covered.notebook.ne("") ^ covered.why_not.ne("")).all()
+
+
+DECLARED = params.load(scale="paper", grid="full")
+SETS = {dataset.layout for dataset in DECLARED.datasets.values()}
+
+
+@pytest.mark.parametrize("paper", ledger.ORDER)
+def test_a_table_that_is_called_reproducible_names_declared_runs_and_test_sets_alone(paper):
+    assert ledger.undeclared(paper, DECLARED.runs, SETS) == []
+
+
+def test_a_table_of_a_run_or_a_set_that_nobody_declares_is_not_reproducible():
+    without = DECLARED.runs.keys() - {"fiausa-effb1", "fiausa-full-fpn"}
+    faults = ledger.undeclared("fia_usa", without, SETS - {"df40", "cdfv1"})
+    assert {"T6b: run fiausa-effb1", "T8: run fiausa-full-fpn", "T2: test set cdfv1"} <= set(faults)
+    assert {"T5: test set df40/uniface", "T9a: test set df40/SiT"} <= set(faults)
+    assert {fault.partition(":")[0] for fault in faults} == {"T2", "T5", "T6b", "T8", "T9a"}
 
 
 def test_coverage_that_forgets_a_figure_is_an_error(tmp_path):

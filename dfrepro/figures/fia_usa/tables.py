@@ -1,4 +1,4 @@
-"""FIA-USA's figures and tables (SPEC P3): drawn from pictures, rankings and tables; nothing is measured here."""
+"""FIA-USA's figures and tables (arXiv 2504.04827): drawn from pictures and tables; nothing is measured here."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -216,9 +216,9 @@ def of_ours(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of a table that a run of ours stands for, without the columns in which nothing could be measured."""
     rows = table[table.run != ""]
     measured = [name for name in rows if name.endswith(f"({table.attrs['label']})")]
-    empty = [name for name in measured if not rows[name].map(np.isreal).any()]
-    drop = [*empty, *(name.rsplit(" (", 1)[0] + " (printed)" for name in empty)]
-    return rows.drop(columns=drop)
+    names = [name.rsplit(" (", 1)[0] for name in measured if not rows[name].map(np.isreal).any()]
+    empty = [name for name in names if not rows.get(f"{name} (study)", pd.Series(dtype=str)).str.contains(r"\d").any()]
+    return rows.drop(columns=[column for column in rows if column.rsplit(" (", 1)[0] in empty])
 
 
 def _bare(figure: "Figure", axes: np.ndarray, titles: Sequence[str] = ()) -> "Figure":
