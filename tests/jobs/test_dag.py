@@ -12,7 +12,7 @@ flowchart TD
 \tnode2["a@y"]
 \tnode3["b"]
 \tnode4["c@x"]
-\tnode5["code-c"]
+\tnode5["code@c"]
 \tnode6["grid/dvc.yaml:a@z"]
 \tnode1-->node3
 \tnode2-->node3
