@@ -5,6 +5,7 @@ anomalies.yaml where the printed values contradict themselves, coverage.yaml whe
 A measured column always carries its label ("stand-in") in its name: a number from generated faces is never the paper's.
 """
 
+from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -118,6 +119,33 @@ def coverage_markdown(paper: str, root: Path = PAPERS) -> str:
         place = f"`{entry.notebook}`" if entry.notebook else f"not: {entry.why_not}"
         lines.append(f"| {entry.id} | {entry.title} | {entry.printed} | {place} | {entry.lacks} |")
     return "\n".join(lines) + "\n"
+
+
+def undeclared(paper: str, runs: Collection[str], sets: Collection[str], root: Path = PAPERS) -> list[str]:
+    """What stands in the way of tables that coverage.yaml calls reproducible: runs and test sets that nobody declares.
+
+    `runs` and `sets` are those that are declared, sets by their layout's name. A line a fault: table and what it names.
+    """
+    specs, found = _specs(root / paper / "tables.yaml"), []
+    for entry in _coverage(root / paper / "coverage.yaml"):
+        if entry.id not in specs or not entry.notebook:
+            continue
+        rows, columns = table(paper, entry.id, root), specs[entry.id].columns.values()
+        ours = rows[rows["run"] != ""] if "run" in rows else rows.head(0).assign(run="")
+        measured = [column for column in columns if column.metric]
+        if measured and ours.empty:
+            found.append(f"{entry.id}: no row has a run")
+        named = {test for column in measured for test in _many(column.test)}
+        named |= set(ours["test"]) - {""} if "test" in ours else set()
+        found += [f"{entry.id}: run {run}" for run in sorted(set(ours["run"]) - set(runs))]
+        found += [f"{entry.id}: test set {test}" for test in sorted(named) if test.partition("/")[0] not in sets]
+        if not named and measured and not ours.empty:
+            found.append(f"{entry.id}: neither a column nor a row has a test set")
+    return found
+
+
+def _many(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else value or ()
 
 
 def anomalies(root: Path = PAPERS) -> pd.DataFrame:

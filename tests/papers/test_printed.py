@@ -101,7 +101,7 @@ def test_every_anomaly_says_where_and_what():
 
 
 def test_the_implausible_error_rates_of_pel_are_possible_but_extreme():
-    """An ROC through (e, 1 − e) has an AUC in [(1 − e)², 1 − e²]: SPEC's "inconsistent" is too strong a word."""
+    """An ROC through (e, 1 − e) has an AUC in [(1 − e)², 1 − e²]: "inconsistent" would be too strong a word."""
     for row in anomalies().query("paper == 'pel' and kind == 'implausible'").itertuples():
         assert (1 - row.eer) ** 2 <= row.auc <= 1 - row.eer**2
         assert row.auc > 0.5 < row.eer

@@ -1,4 +1,4 @@
-"""Figures of PEL (SPEC P2, Table 3 as a sweep, Figures 2 to 4) and the tables that the paper lacks."""
+"""Figures of PEL (AAAI 2022, Table 3 as a sweep, Figures 2 to 4) and the tables that the paper lacks."""
 
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ ARMS = {
     "pel-rgb": "RGB alone",
 }
 COLOURS = {"pel-full": plots.FAKE, "pel-no-noise": "#e0a458", "pel-two-stream": plots.REAL, "pel-rgb": "0.45"}
-# strengths of the levels 1 to 5 (dfrepro.evaluate.corruptions); SPEC takes level 3 for the paper's
+# strengths of the levels 1 to 5 (dfrepro.evaluate.corruptions); level 3 is the paper's (PEL, Table 3)
 CORRUPTIONS = {
     "gaussian-noise": "Gaussian noise",
     "salt-and-pepper": "salt and pepper",
