@@ -193,14 +193,6 @@ def test_printed_effects_of_claims_are_differences_of_table_rows(paper):
     assert checked >= {"pim": 60, "pel": 14, "fia_usa": 20, "focus": 40}[paper]
 
 
-def test_printed_effects_of_fpg_are_differences_of_its_averages():
-    printed = {claim.id: claim.cells[0].printed for claim in load_claims() if claim.id in ("P0-C1", "P0-C2")}
-    order, form = table("fpg", "T1").set_index("sequence"), table("fpg", "T2").set_index("perturbation")
-    assert printed["P0-C1"] == pytest.approx((order.average["S->M"] - order.average["M->S"]) / 100)
-    rows = form[["cdf", "dfdcp", "ffiw"]].mean(axis=1)  # the printed average of one row is cut off
-    assert printed["P0-C2"] == pytest.approx((rows["unified"] - rows["discrete"]) / 100, abs=1e-6)
-
-
 def _differences(paper: str, name: str, cell) -> list[float]:
     """Printed differences between the rows of the cell's two runs, over the columns that it is measured on."""
     described, frame = spec(paper, name), table(paper, name)
