@@ -44,10 +44,11 @@ def source(root: Path = ROOT) -> Path:
 
 def write(root: Path = ROOT) -> None:
     """Bring README.md's counts and docs/claims.md into step. Raises WorkbookError where the comments are not there."""
-    path, written = root / "README.md", read_json(source(root))
+    path = root / "README.md"
     text = path.read_text(encoding="utf-8")
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise WorkbookError("the verdicts go between two comments", where=path, remedy=f"Put {BEGIN} and {END} there")
+    written = read_json(source(root))
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     with atomic_file(path) as partial:
