@@ -135,7 +135,7 @@ def studied(run: str, sets: Sequence[str]) -> pd.DataFrame:
     evidence = judge.study_evidence()
     rows = []
     for name in sets:
-        found = level(Operand(run=run, metric="video_auc", test=name), evidence) if evidence is not None else None
+        found = level(Operand(run=run, metric="video_auc", test=(name,)), evidence) if evidence is not None else None
         interval = found.interval() if found is not None else None
         shown = (
             f"{found.mean:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]" if found is not None and interval else "not run"

@@ -311,7 +311,3 @@ def _printed_mean(row: pd.Series, spec: TableSpec, side: Operand) -> float | Non
             return None
         values.append(fits[0])
     return float(np.mean(values))
-
-
-def _many(value: Any) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(value)
