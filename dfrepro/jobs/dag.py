@@ -15,7 +15,7 @@ from dfrepro.errors import WorkbookError
 from dfrepro.files import ROOT, atomic_file
 
 BLOCK = re.compile(r"(?<=^```mermaid\n).*?(?=^```$)", re.M | re.S)
-LEFT_OUT = re.compile(r"grid$|code-")
+LEFT_OUT = re.compile(r"(grid|code)$")
 
 
 def all_stages(root: Path = ROOT) -> str:

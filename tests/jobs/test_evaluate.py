@@ -100,10 +100,12 @@ def test_one_class_or_one_score_gives_no_auc_and_says_why(tmp_path, spec, labels
 def test_a_detector_that_is_sure_of_everything_still_ranks_it(tmp_path, spec):
     """A sigmoid is 1 for all these margins: as probabilities they would be one score for all."""
     stores = {OWN: write(tmp_path / "own", "ffpp", (0, 1))}
-    evaluated(tmp_path, spec, stores, surely=60.0)
+    _, values, undefined = evaluated(tmp_path, spec, stores, surely=60.0)
     found = scores.read(tmp_path / "scores")
     assert found.margin.min() > 37
     assert found.margin.nunique() > 2
+    assert not undefined[OWN]
+    assert values[OWN]["video_auc"] == metrics.video_auc(found[found.condition == "clean"])
 
 
 def test_tables_of_probabilities_are_read_as_margins(tmp_path):
