@@ -1,4 +1,4 @@
-"""Figures of PEL (SPEC P2, Table 3 as a sweep, Figures 2 to 4) and the tables that the paper lacks."""
+"""Figures of PEL (AAAI 2022, Table 3 as a sweep, Figures 2 to 4) and the tables that the paper lacks."""
 
 from typing import TYPE_CHECKING
 
