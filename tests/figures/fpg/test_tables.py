@@ -52,7 +52,8 @@ def test_cost_is_by_the_step_and_in_all():
 
 def test_saliency_is_judged_on_the_unseen_set_that_has_masks():
     (claim,) = [claim for claim in load_claims() if claim.id == "P0-C4"]
-    assert [(cell.test, cell.of.test) for cell in claim.cells] == [("difference", ("dfd",)), ("shown", ("ffpp",))]
+    assert [(cell.of.test, cell.over.run) for cell in claim.primary] == [(("dfd",), "fpg-plain")]
+    assert [cell.of.test for cell in claim.cells if cell.test == "shown"] == [("ffpp",)]
 
 
 def test_the_true_mask_is_outlined_where_there_is_one():
