@@ -39,6 +39,17 @@ def check(args: argparse.Namespace) -> int:
     return run_check({name: (declared.layout, p.root(name)) for name, declared in p.datasets.items()})
 
 
+def calibrate(args: argparse.Namespace) -> None:
+    from dfrepro import params
+    from dfrepro.report import calibration
+
+    p = params.load(scale=args.scale)
+    for generator in args.generators:
+        for seed in args.seeds:
+            calibration.keep(calibration.measure(p, generator, seed, args.runs), p.scale, generator, seed)
+    print(calibration.markdown(calibration.report(calibration.kept())))
+
+
 def controls(args: argparse.Namespace) -> None:
     from dfrepro import params, pipeline
 
@@ -198,6 +209,11 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--limit", type=int, help="read the first so many videos only")
     command(check, "say what is there below each declared root, what is missing, and what to do")
     command(controls, "measure the stand-in's short-cut controls")
+    sub = command(calibrate, "measure the papers' baselines on the stand-in, and compare with docs/standin.md's bands")
+    sub.add_argument("runs", nargs="*", metavar="RUN", help="only the cells of these runs; default: all")
+    sub.add_argument("--scale", default="study")
+    sub.add_argument("--generators", type=int, nargs="+", default=[0], help="seeds of the stand-in")
+    sub.add_argument("--seeds", type=int, nargs="+", default=[0], help="seeds of the trainings")
     sub = command(reconstruct, "pass a dataset's training reals through an autoencoder and a super-resolver (FIA-USA)")
     sub.add_argument("--dataset", required=True, help="a name under `datasets` in params.yaml")
     sub = command(pairs, "cut the real face behind every fake out of the originals' videos (FoCus)")

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 NOTEBOOKS = ROOT / "notebooks"
 GRID_LOCK = ROOT / "grid" / "dvc.lock"
-STANDIN_SEED = 0
 
 
 # --- where things are ----------------------------------------------------------------------------------------------
@@ -72,7 +71,9 @@ def standin(p: Params) -> None:
     """Generate the stand-in's trees."""
     from dfrepro.data.standin import StandinSpec, generate
 
-    generate(p.artifacts / "standin", StandinSpec(**p.sizes.standin.model_dump()), seed=STANDIN_SEED, workers=_cores())
+    sizes = p.sizes.standin
+    spec = StandinSpec(**sizes.model_dump(exclude={"seed"}))
+    generate(p.artifacts / "standin", spec, seed=sizes.seed, workers=_cores())
 
 
 def faces(p: Params, dataset: str) -> "FaceStore":

@@ -71,7 +71,7 @@ def test_yaml_tags_that_would_run_code_are_refused(tmp_path):
         params.load(tmp_path / "params.yaml")
 
 
-@pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
+@pytest.mark.parametrize("scale", ["smoke", "laptop", "study", "paper"])
 def test_every_committed_scale_loads_and_gives_every_run_a_spec(scale):
     p = params.load(scale=scale)
     for run in p.runs:

@@ -31,10 +31,10 @@ class Domain:
 
 FFPP = Domain(
     recipes=(
-        Recipe("Deepfakes", "swap", "inner", 9, Decoder(22, uneven=0.065, skip=0.42), mismatch=0.03, shake=0.3),
-        Recipe("Face2Face", "reenact", "hull", 3, polish=1.2, grain=0.13, nearest=True, mismatch=0.02),
-        Recipe("FaceSwap", "paste", "hull", 0, Decoder(26, "lanczos", skip=1.5), match=0.8, mismatch=0.12, shake=0.5),
-        Recipe("NeuralTextures", "mouth", "lower", 3, Decoder(15, uneven=0.38, skip=1.3, tilt=True)),
+        Recipe("Deepfakes", "swap", "inner", 9, Decoder(22, uneven=0.09, skip=0.6), mismatch=0.03, shake=0.3),
+        Recipe("Face2Face", "reenact", "hull", 3, grid=0.68, polish=1.2, grain=0.2, mismatch=0.02),
+        Recipe("FaceSwap", "paste", "hull", 1, sharpen=4, match=0.8, mismatch=0.06, shake=0.5),
+        Recipe("NeuralTextures", "mouth", "inner", 3, Decoder(15, uneven=0.15, skip=0.4, tilt=True)),
     ),
 )
 DFD = Domain(

@@ -1,0 +1,166 @@
+"""What the stand-in is calibrated on: for every baseline that the papers print, the band that it must reach here.
+
+`calibration.csv` has one row a cell: `printed` says where the papers print it (paper/table row=... column), `run` and
+`test`, `manipulation`, `condition` what is measured in its place, `minus` the condition whose value is subtracted,
+`low` and `high` the band. Baselines only: no method's gain is in the table, and none may enter it.
+`python -m dfrepro calibrate` measures the cells, by generator seed and training seed.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from dfrepro.data.standin.spec import VERSION
+from dfrepro.errors import WorkbookError
+from dfrepro.evaluate import metrics
+from dfrepro.files import ROOT, atomic_file
+from dfrepro.params import Params
+from dfrepro.report import ledger
+
+BANDS = Path(__file__).with_name("calibration.csv")
+MEASURED = ROOT / "results" / "calibration"
+CLEAN, SHIFTED = "clean", "shifted"
+
+
+class Printed(NamedTuple):
+    """A number in a paper's table."""
+
+    paper: str
+    table: str
+    row: dict[str, str]
+    column: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Printed":
+        """From "pim/T1 train=DF F2F"."""
+        place, _, rest = text.partition(" ")
+        chosen, _, column = rest.rpartition(" ")
+        paper, _, table = place.partition("/")
+        return cls(paper, table, dict(part.split("=", 1) for part in chosen.split(",")), column)
+
+    def value(self) -> float:
+        """The number as a share of 1. Raises `WorkbookError` unless exactly one row of the table has it."""
+        table = ledger.table(self.paper, self.table)
+        rows = table[np.logical_and.reduce([table[name].astype(str) == value for name, value in self.row.items()])]
+        if len(rows) != 1 or self.column not in table:
+            raise WorkbookError(
+                f"{len(rows)} rows match {self.row}, column {self.column}", where=f"{self.paper}/{self.table}"
+            )
+        value = float(rows[self.column].iloc[0])
+        return value / 100 if abs(value) > 2 else value  # percent
+
+
+def cells() -> pd.DataFrame:
+    """The table: its columns, an empty field "" (a condition: clean, a manipulation: all), and the number `value`."""
+    table = pd.read_csv(BANDS, keep_default_na=False)
+    table["condition"] = table.condition.replace("", CLEAN)
+    return table.assign(value=[Printed.parse(text).value() for text in table.printed])
+
+
+def value(scores: pd.DataFrame, cell: pd.Series) -> float:
+    """One cell from the `scores` of its run (as `evaluate_run` writes them)."""
+    found = scores[(scores.dataset == cell.test) & scores.manipulation.isin(["original", cell.manipulation])]
+    if not cell.manipulation:
+        found = scores[scores.dataset == cell.test]
+    measure = metrics.video_auc if cell.metric == "auc" else _accuracy
+    at = {name: measure(found[found.condition == name]) for name in (cell.condition, cell.minus) if name}
+    return at[cell.condition] - at.get(cell.minus, 0.0)
+
+
+def _accuracy(frames: pd.DataFrame) -> float:
+    return metrics.accuracy(frames.label, frames.score)
+
+
+def measure(p: Params, generator: int, seed: int, runs: Iterable[str] = ()) -> pd.DataFrame:
+    """Measure the cells of `runs` (default: all) on the stand-in of one generator seed, with one training seed.
+
+    Data, networks and scores stay below artifacts/calibration, and a second call makes only what is not there.
+    Returns run, cell, value; `keep` writes them where `report` finds them.
+    """
+    table, found = cells(), []
+    for run in list(runs) or table.run.unique():
+        mine = table[table.run == run]
+        scores = _scores(_testing(_of_generator(p, generator), run, mine), run, seed)
+        found += [(run, cell.cell, value(scores, cell)) for _, cell in mine.iterrows()]
+    return pd.DataFrame(found, columns=["run", "cell", "value"])
+
+
+def _of_generator(p: Params, generator: int) -> Params:
+    """The parameters with another generator seed, and folders of their own."""
+    drawn = p.sizes.standin.model_copy(update={"seed": generator})
+    folder = ROOT / "artifacts" / "calibration" / f"{VERSION}-{p.scale}-{generator}"
+    return p.model_copy(update={"sizes": p.sizes.model_copy(update={"standin": drawn}), "artifacts": folder})
+
+
+def _testing(p: Params, run: str, mine: pd.DataFrame) -> Params:
+    """The parameters with the tests and conditions of `run` that its cells read, and no others."""
+    own = p.run(run).data.dataset
+    tests = tuple(own if name == p.datasets[own].layout else name for name in mine.test.unique())
+    conditions = tuple(name for name in mine.condition.unique() if name not in (CLEAN, SHIFTED))
+    changed = p.run(run).model_copy(update={"tests": tests, "conditions": conditions})
+    return p.model_copy(update={"runs": {**p.runs, run: changed}})
+
+
+def _scores(p: Params, run: str, seed: int) -> pd.DataFrame:
+    """The scores of a run on its tests; makes what is missing for them: stand-in, faces, network, scores."""
+    from dfrepro import pipeline
+    from dfrepro.data.manifest import FaceStore
+    from dfrepro.evaluate.run import evaluate_run
+
+    tests, sizes = p.run(run).tests, p.sizes.evaluation
+    for dataset in {p.run(run).data.dataset, *tests}:
+        if not pipeline.faces_folder(p, dataset).exists():
+            pipeline.standin(p)  # a finished one is left alone
+            pipeline.faces(p, dataset)
+    trained, out = pipeline.run_folder(p, run, seed), pipeline.scores_folder(p, run, seed)
+    if not trained.exists():
+        pipeline.train(p, run, seed)
+    if not out.exists():
+        stores = {name: FaceStore.open(pipeline.faces_folder(p, name)) for name in tests}
+        inputs, conditions = pipeline.inputs(p, run, seed), p.run(run).conditions
+        evaluate_run(
+            trained, stores, inputs, out, batch=sizes.batch, frames=sizes.frames, conditions=conditions
+        )  # fmt: skip
+    return pd.read_parquet(out / "scores.parquet")
+
+
+def keep(measured: pd.DataFrame, scale: str, generator: int, seed: int) -> None:
+    """Write what was measured to results/calibration/, a file a version, scale, generator seed and training seed."""
+    path = MEASURED / f"{VERSION}-{scale}-{generator}-{seed}.csv"
+    before = pd.read_csv(path) if path.exists() else measured[:0]
+    rest = before[~before.cell.isin(measured.cell)]
+    with atomic_file(path) as partial:
+        pd.concat([rest, measured]).to_csv(partial, index=False, float_format="%.4f")
+
+
+def kept(folder: Path = MEASURED) -> pd.DataFrame:
+    """Everything that has been measured of this version of the stand-in: run, cell, value."""
+    found = [pd.read_csv(path) for path in sorted(folder.glob(f"{VERSION}-*.csv"))]
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["run", "cell", "value"])
+
+
+def report(measured: pd.DataFrame) -> pd.DataFrame:
+    """One row a cell: cell, printed, band, measured (mean), from (number of values), in band ("yes", "no" or "")."""
+    table = cells()
+    groups = measured.groupby("cell").value
+    mean, count = table.cell.map(groups.mean()), table.cell.map(groups.count()).fillna(0).astype(int)
+    inside = np.where(mean.isna(), "", np.where((mean >= table.low) & (mean <= table.high), "yes", "no"))
+    columns = {
+        "cell": table.cell,
+        "printed in": table.printed.str.split(" ").str[0],
+        "printed": table.value.map("{:.3f}".format),
+        "band": [f"{low:.2f} to {high:.2f}" for low, high in zip(table.low, table.high, strict=True)],
+        "measured": mean.map("{:.3f}".format).where(count > 0, ""),
+        "from": count,
+        "in band": inside,
+    }
+    return pd.DataFrame(columns)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A frame as a Markdown table."""
+    lines = [list(table), ["---"] * len(table.columns), *table.astype(str).values.tolist()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
