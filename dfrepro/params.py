@@ -1,8 +1,8 @@
 """params.yaml, grid/params.yaml and scales/<scale>.yaml, as frozen, validated objects.
 
-`params.yaml` says *what* is run: scale, grid, seeds, where the data lies, and the core runs by name; `grid/params.yaml`
-declares the rest of the grid. `scales/<scale>.yaml` says *how big*: faces, networks, epochs. `load()` joins them;
-`Params.spec(run)` gives everything a training needs.
+`params.yaml` says *what* is run: scale, grid, seeds, where the data is, what families of runs have in common,
+and the core runs by name; `grid/params.yaml` declares the rest of the grid. `scales/<scale>.yaml` says
+*how big*: faces, networks, epochs. `load()` joins them; `Params.spec(run)` gives everything a training needs.
 
 A mistake is one `WorkbookError` that names the key, the file and the remedy. Nothing here imports torch.
 """
@@ -185,8 +185,9 @@ class Step(Model):
 
 
 class Run(Model):
-    """One line of `runs`: training data × detector × step rule."""
+    """One entry of `runs`: training data × detector × step rule. `load` has merged it into its family's entry."""
 
+    family: str = ""  # a name under `families`
     data: Data = Data()
     detector: DetectorParams = DetectorParams()
     step: Step = Step()
@@ -204,6 +205,7 @@ class Params(Model):
     seeds: tuple[Annotated[int, Field(ge=0)], ...]
     roots: dict[str, str]
     datasets: dict[str, Dataset]
+    families: dict[str, Run] = {}  # what runs have in common
     runs: dict[str, Run]
     maps: dict[str, Maps] = {}
     core: frozenset[str]  # not in params.yaml: the runs that stand there, and not in grid/params.yaml
@@ -335,6 +337,9 @@ def load(path: Path | None = None, *, scale: str | None = None, **overrides: Any
     raw = _read(path) | overrides
     raw |= {"core": list(raw.get("runs") or ()), "core_maps": list(raw.get("maps") or ())}
     _add_grid(raw, path.parent / "grid" / "params.yaml")
+    if isinstance(raw.get("runs"), dict):
+        families = raw.get("families") or {}
+        raw["runs"] = {name: _in_family(name, run, families) for name, run in raw["runs"].items()}
     raw["scale"] = scale or os.environ.get("DFREPRO_SCALE") or raw.get("scale")
     if raw["scale"] not in get_args(Scale):
         names = ", ".join(get_args(Scale))
@@ -358,6 +363,24 @@ def _add_grid(raw: dict[str, Any], path: Path) -> None:
         if twice := sorted(set(ours) & set(entries)):
             raise WorkbookError(f"{section}.{twice[0]} is declared twice", where="grid/params.yaml", remedy="Keep one")
         raw[section] = {**ours, **entries}
+
+
+def _in_family(name: str, run: Any, families: dict[str, Any]) -> Any:
+    """A run's entry, merged into its family's where it names one."""
+    family = run.get("family") if isinstance(run, dict) else None
+    if not family:
+        return run
+    if family not in families:
+        message = f"runs.{name}.family names {family!r}, which is not declared under families"
+        raise WorkbookError(message, where="params.yaml", remedy=_suggestion(family, list(families)))
+    return _merged(families[family], run)
+
+
+def _merged(base: Any, over: Any) -> Any:
+    """`over` replaces `base`, but mappings are merged key by key."""
+    if not (isinstance(base, dict) and isinstance(over, dict)):
+        return over
+    return base | {key: _merged(base.get(key), value) for key, value in over.items()}
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import yaml
+from dvc.utils.serialize import modify_yaml
 
 from dfrepro import params
 from dfrepro.errors import WorkbookError
@@ -37,6 +38,9 @@ def load(tmp_path, **changes):
         ({"runs": {"x": {"training": {"lrr": 1}}}}, "lrr", "'lr'"),
         ({"runs": {"x": {"training": {"lr": -1}}}}, "lr", "greater than 0"),
         ({"datasets": {"ffpp-c23": {"layout": "ffpp", "root": "fpp"}}}, "datasets.ffpp-c23.root", "'ffpp'"),
+        ({"families": {"f": {"tets": []}}, "runs": {}}, "families.f.tets", "'tests'"),
+        ({"runs": {"x": {"family": "pell"}}}, "runs.x.family", "'pel'"),
+        ({"runs": "many"}, "runs", "dict"),
         ({"sizes": {}}, "sizes", "scales/<scale>.yaml"),
     ],
 )
@@ -78,6 +82,28 @@ def test_every_committed_scale_loads_and_gives_every_run_a_spec(scale):
         spec = p.spec(run, 0)
         assert spec["backbone"]["image_size"] > 0
         assert spec["training"]["epochs"] >= 1
+
+
+def test_a_run_has_all_of_its_family_but_what_it_says_itself(tmp_path):
+    family = {"data": {"dataset": "ffpp-c40", "fakes": "sbi"}, "step": {"alpha": 0.5}, "tests": ["dfd", "wdf"]}
+    run = {"family": "f", "data": {"fakes": "dataset"}, "step": {"beta": 0.5}, "tests": ["cdfv2"]}
+    given = load(tmp_path, families={"f": family}, runs={"x": run, "y": {"family": "f"}}, maps={})
+    x, y = given.run("x"), given.run("y")
+    assert (x.data.dataset, x.data.fakes) == ("ffpp-c40", "dataset")
+    assert (x.step.alpha, x.step.beta, x.tests) == (0.5, 0.5, ("cdfv2",))
+    assert (y.data.fakes, y.step.beta, y.tests) == ("sbi", 0, ("dfd", "wdf"))
+
+
+@pytest.mark.parametrize("name", ["params.yaml", "grid/params.yaml"])
+def test_dvc_leaves_the_file_as_it_is_when_it_changes_a_parameter(tmp_path, name):
+    """`dvc exp run -S` writes the file again: what it would fold, quote or move is written so from the start."""
+    file = tmp_path / "params.yaml"
+    shutil.copy(ROOT / name, file)
+    with modify_yaml(file) as content:
+        content["added"] = 1
+    before = (ROOT / name).read_text()
+    assert file.read_text() == before + "added: 1\n"
+    assert max(map(len, before.splitlines())) <= 120
 
 
 def test_parameters_are_frozen():

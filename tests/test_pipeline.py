@@ -59,6 +59,14 @@ def test_a_training_depends_on_no_notebook_no_report_and_on_its_own_parameters_a
         ]
 
 
+def test_a_training_and_a_scoring_depend_on_what_their_runs_have_from_their_family():
+    for name, stage in EVERY:
+        if name.startswith(("train", "evaluate")):
+            families = {P.run(run).family for run in stage["matrix"]["run"]} - {""}
+            listed = {each for each in stage["params"] if isinstance(each, str) and each.startswith("families")}
+            assert listed == {f"families.{family}" for family in families}, name
+
+
 def test_runs_that_perturb_statistics_depend_on_pim_and_only_pseudo_fakes_on_the_forge():
     for _, stage in TRAIN:
         for run in stage["matrix"]["run"]:

@@ -1,9 +1,14 @@
 """The shape of papers/<paper>/*.yaml: what may stand there, and an error that names file, entry and key.
 
-A claim is a list of *cells*. A cell compares two operands ("this run, on this test set, in this metric") and says what
-the paper claims of their difference; the claim holds when its cells do. `claims.yaml` may write many cells as one:
-`over` as a list compares with each of several, `each` with a list of test sets repeats the cell for each of them,
-and `printed` then holds the printed effects in the same order, a row for every `over` and a column for every `each`.
+A claim is a list of *cells*. A cell compares two operands ("this run, on this test set, in this metric"). Those that
+are neither `shown` nor `primary: false` form the primary contrast, the mean of their effects: it alone is judged, and
+the cells are reported beside it (dfrepro.report.verdict). `claims.yaml` may write many cells as one: `over` as a list
+compares with each of several, `each` with a list of test sets repeats the cell for each of them, and `printed` then
+holds the printed effects in the same order, a row for every `over` and a column for every `each`.
+
+`gates`, `positive_control` and `controls` say when the comparison can answer the claim at all, and what else could
+explain its outcome. What stands on a claim itself (`test`, `metric`, `condition`, `change`) is the default of its
+operands; `kind`, `margin`, `at_least` and `direction` there are the default of its cells.
 """
 
 from collections.abc import Iterator
@@ -17,8 +22,11 @@ from dfrepro.errors import WorkbookError
 from dfrepro.files import ROOT
 
 PAPERS = ROOT / "papers"
-ORDER = ("fpg", "pim", "pel", "fia_usa", "focus")  # P0 to P4 of SPEC
-Kind = Literal["difference", "equivalence", "ordering", "maximum", "exact", "informational"]
+ORDER = ("fpg", "pim", "pel", "fia_usa", "focus")  # the papers of claims P0 to P4
+NAMES = dict(zip(ORDER, ("FPG", "PIM", "PEL", "FIA-USA", "FoCus")))
+Kind = Literal["difference", "equivalence", "noninferior", "exact"]
+Scale = Literal["probit", "raw"]
+FORMER = ("ordering", "maximum", "informational")  # kinds of claim that are differences
 M = TypeVar("M", bound="Entry")
 
 
@@ -31,7 +39,7 @@ class Operand(Entry):
 
     Lists of tests or conditions are averaged. A test may carry its own metric: "diff:frame_auc". A test "set/Method"
     is the set's originals and that manipulation alone. `change` gives the change from the clean test set, `relative`
-    divided by the clean value. `scale` multiplies the number (a third of the baseline's training time).
+    divided by the clean value. `scale` multiplies the number (a third of the baseline's training steps).
     """
 
     run: str
@@ -46,6 +54,11 @@ class Operand(Entry):
     def one_or_many(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
 
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metric of each of `test`."""
+        return tuple(test.partition(":")[2] or self.metric for test in self.test)
+
     def __str__(self) -> str:
         where = " + ".join(self.test)
         condition = "" if self.condition == ("clean",) else f" under {' + '.join(self.condition)}"
@@ -58,25 +71,32 @@ class Cell(Entry):
     name: str
     of: Operand
     over: Operand | float | None = None
-    test: Literal["difference", "equivalence", "exact", "shown"] = "difference"
+    test: Literal["difference", "equivalence", "noninferior", "exact", "shown"] = "difference"
+    primary: bool = True
     direction: Literal["greater", "less"] = "greater"
-    at_least: float = 0.0  # the difference has to exceed this
-    margin: float | None = Field(default=None, gt=0)  # of equivalence
+    at_least: float = 0.0  # the difference has to exceed this, in the metric's unit
+    margin: float | None = Field(default=None, gt=0)  # of an equivalence or a non-inferiority, in the metric's unit
     printed: float | None = None  # the paper's `of` minus `over`, in the metric's unit with AUC and accuracy in [0, 1]
+    printed_from: str = ""  # where `printed` comes from, if not from a cell of the paper's tables
 
     @model_validator(mode="after")
     def is_complete(self) -> "Cell":
-        if (self.test == "equivalence") != (self.margin is not None):
-            raise ValueError("margin belongs to an equivalence cell, and such a cell needs one")
+        if (self.test in ("equivalence", "noninferior")) != (self.margin is not None):
+            raise ValueError("margin belongs to an equivalence or non-inferiority, and such a cell needs one")
         if self.over is None and self.test != "shown":
-            raise ValueError("over is missing; only a cell with `test: shown` may do without")
+            raise ValueError("over is missing; only a cell with `kind: shown` may do without")
         return self
+
+    @property
+    def sides(self) -> tuple[Operand, ...]:
+        return tuple(side for side in (self.of, self.over) if isinstance(side, Operand))
 
 
 class Control(Entry):
     """A negative control: `of` does what the method does but for the ingredient that the claim credits.
 
-    Its gain over the same baseline is shown beside the claim's, and the method's lead over it is estimated.
+    Its gain over the same baseline is reported beside the claim's, and so is the method's lead over it. A control that
+    gains what the method gains takes a confirmation back.
     """
 
     name: str
@@ -85,23 +105,68 @@ class Control(Entry):
     method: Operand
 
 
+class PositiveControl(Entry):
+    """A contrast in the same assay whose answer is known, and has to come out; or `none`: why there can be no such."""
+
+    none: str = ""
+    name: str = ""
+    of: Operand | None = None
+    over: Operand | float | None = None
+    direction: Literal["greater", "less"] = "greater"
+    at_least: float = 0.0
+
+    @model_validator(mode="after")
+    def is_a_contrast_or_says_why_not(self) -> "PositiveControl":
+        if bool(self.none) == bool(self.name and self.of is not None and self.over is not None):
+            raise ValueError("give either name, of and over, or `none` with the reason why there can be none")
+        return self
+
+
+class Band(Entry):
+    """The baseline's AUC has to lie within these bounds for a difference to show; without `of`, each cell's `over`."""
+
+    of: Operand | None = None
+    within: tuple[float, float] = (0.60, 0.97)
+    none: bool = False
+    why: str = ""
+
+    @model_validator(mode="after")
+    def says_why_there_is_none(self) -> "Band":
+        if self.none and not self.why:
+            raise ValueError("band: none needs a `why`")
+        return self
+
+
+class Acts(Entry):
+    """The module under test does something: the operand is at least (`direction: less`: at most) `at_least`."""
+
+    of: Operand
+    at_least: float
+    direction: Literal["greater", "less"] = "greater"
+    why: str
+
+
 class Claim(Entry):
     id: str = Field(pattern=r"^P[0-4]-C\d+$")
     source: str
     statement: str
-    kind: Kind
-    rule: Literal["all", "most"] = "all"
+    kind: Kind = "difference"
+    rule: Literal["all", "most"] = "all"  # unused: the primary contrast is judged
+    scale: Scale = "probit"  # of AUCs; every other metric is compared as it is
     testable: bool = True
     reason: str = ""  # why not testable
     note: str = ""
     cells: tuple[Cell, ...] = ()
+    band: Band = Band()
+    acts: tuple[Acts, ...] = ()
+    positive_control: PositiveControl | None = None
     controls: tuple[Control, ...] = ()
 
     @model_validator(mode="after")
     def can_be_judged_or_says_why_not(self) -> "Claim":
         if not self.testable and not self.reason:
             raise ValueError("testable is false: `reason` must say why")
-        if self.testable and not any(cell.test != "shown" for cell in self.cells):
+        if self.testable and not self.primary:
             raise ValueError("cells has nothing to judge; give one, or testable: false with a reason")
         names = [cell.name for cell in self.cells]
         if len(set(names)) < len(names):
@@ -112,10 +177,46 @@ class Claim(Entry):
     def paper(self) -> str:
         return ORDER[int(self.id[1])]
 
+    @property
+    def title(self) -> str:
+        """The paper's name and the claim's number: "PIM 4"."""
+        return f"{NAMES[self.paper]} {self.id.partition('-C')[2]}"
+
+    @property
+    def judged(self) -> tuple[Cell, ...]:
+        return tuple(cell for cell in self.cells if cell.test != "shown")
+
+    @property
+    def primary(self) -> tuple[Cell, ...]:
+        """The cells whose mean effect is judged."""
+        cells = [cell for cell in self.judged if cell.primary]
+        return tuple(cell for cell in cells if _family(cell) == _family(cells[0]))
+
+    @property
+    def on_probit(self) -> bool:
+        """Whether the primary contrast is taken on the probit scale: its metrics are AUCs."""
+        sides = [side for cell in self.primary for side in cell.sides]
+        plain = all(side.scale == 1 and side.change != "relative" for side in sides)
+        return self.scale == "probit" and plain and all(is_auc(metric) for side in sides for metric in side.metrics)
+
     def runs(self) -> list[str]:
-        operands = [op for cell in self.cells for op in (cell.of, cell.over)]
+        """Every run that the claim, its gates or its controls read."""
+        operands: list[Any] = [side for cell in self.cells for side in cell.sides]
         operands += [op for control in self.controls for op in (control.of, control.over, control.method)]
+        operands += [self.band.of, *(gate.of for gate in self.acts)]
+        if self.positive_control:
+            operands += [self.positive_control.of, self.positive_control.over]
         return sorted({op.run for op in operands if isinstance(op, Operand)})
+
+
+def is_auc(metric: str) -> bool:
+    return metric.endswith("auc") or "_auc_" in metric
+
+
+def _family(cell: Cell) -> tuple[str, str]:
+    """What cells have to share for their effects to have a mean: the kind of test, and AUC or the metric itself."""
+    metrics = {"auc" if is_auc(metric) else metric for metric in cell.of.metrics}
+    return cell.test, " ".join(sorted(metrics))
 
 
 def load_claims(root: Path = PAPERS) -> list[Claim]:
@@ -143,22 +244,40 @@ def load_paper_claims(path: Path) -> list[Claim]:
 def _claim(entry: dict[str, Any], defaults: dict[str, Any], path: Path) -> Claim:
     where = f"{path}: claim {entry.get('id', '(without id)')}"
     entry = dict(entry)
-    shared = defaults | {key: entry.pop(key) for key in ("test", "metric", "condition", "change") if key in entry}
+    shared = defaults | _taken(entry, OF_OPERANDS)
+    if entry.get("kind") in FORMER:
+        entry["kind"] = "difference"
     try:
-        entry["cells"] = [cell for group in entry.get("cells", ()) for cell in _expand(group, shared)]
-        entry["controls"] = [_control(control, shared) for control in entry.get("controls", ())]
+        of_cells = {"kind": entry.get("kind", "difference")} | _taken(entry, ("margin", "at_least", "direction"))
+        entry["cells"] = [cell for group in entry.get("cells", ()) for cell in _expand(group, shared, of_cells)]
+        entry["controls"] = [_contrast(control, shared) for control in entry.get("controls", ())]
+        gates = [_gate(gate, shared) for gate in entry.pop("gates", ())]
+        entry["acts"] = [gate["acts"] for gate in gates if "acts" in gate]
+        for gate in gates:
+            entry |= gate if "band" in gate else {}
+        if "positive_control" in entry:
+            entry["positive_control"] = _contrast(entry["positive_control"], shared)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise WorkbookError(f"cells or controls cannot be read: {error}", where=where) from error
+        raise WorkbookError(f"cells, gates or controls cannot be read: {error}", where=where) from error
     return validated(Claim, entry, where)
 
 
-def _expand(group: dict[str, Any], shared: dict[str, Any]) -> Iterator[dict[str, Any]]:
+OF_OPERANDS = ("test", "metric", "condition", "change")
+
+
+def _taken(entry: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    """Those of `keys` that `entry` has, taken out of it."""
+    return {key: entry.pop(key) for key in keys if key in entry}
+
+
+def _expand(group: dict[str, Any], shared: dict[str, Any], of_cells: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The cells that one entry of `cells` stands for."""
     group = dict(group)
-    kind, name, printed = group.pop("kind", "difference"), group.pop("name", ""), group.pop("printed", None)
+    kind, name, printed = group.pop("kind", of_cells["kind"]), group.pop("name", ""), group.pop("printed", None)
+    more = {key: value for key, value in of_cells.items() if key in _defaults_of(kind)}
     eachs, overs = group.pop("each", [None]), group.pop("over", None)
     many = overs if isinstance(overs, list) else [overs]
-    own = shared | {key: group.pop(key) for key in ("test", "metric", "condition", "change") if key in group}
+    own = shared | _taken(group, OF_OPERANDS)
     of = group.pop("of")
     table = _printed(printed, len(many), len(eachs))
     for row, over in enumerate(many):
@@ -166,7 +285,14 @@ def _expand(group: dict[str, Any], shared: dict[str, Any]) -> Iterator[dict[str,
             here = own if each is None else own | {"test": each}
             left, right = _operand(of, here), _operand(over, here)
             title = name if len(many) == len(eachs) == 1 and name else _title(name, left, right, each)
-            yield {"name": title, "test": kind, "of": left, "over": right, "printed": table[row][column]} | group
+            base = {"name": title, "test": kind, "of": left, "over": right, "printed": table[row][column]}
+            yield base | more | group
+
+
+def _defaults_of(kind: str) -> tuple[str, ...]:
+    """Which of a claim's defaults a cell of this kind takes."""
+    own = {"difference": ("at_least",), "equivalence": ("margin",), "noninferior": ("margin",)}
+    return ("direction", *own.get(kind, ()))
 
 
 def _operand(value: Any, shared: dict[str, Any]) -> Any:
@@ -195,10 +321,25 @@ def _printed(printed: Any, rows: int, columns: int) -> list[list[float | None]]:
     return [flat[row * columns : (row + 1) * columns] for row in range(rows)]
 
 
-def _control(control: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
-    own = shared | {key: value for key, value in control.items() if key in ("test", "metric", "condition", "change")}
-    rest = {key: value for key, value in control.items() if key not in ("test", "metric", "condition", "change")}
-    return rest | {key: _operand(rest[key], own) for key in ("of", "over", "method")}
+def _contrast(entry: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
+    """A control with its operands whole."""
+    entry = dict(entry)
+    own = shared | _taken(entry, OF_OPERANDS)
+    return entry | {key: _operand(entry[key], own) for key in ("of", "over", "method") if key in entry}
+
+
+def _gate(entry: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
+    """`band: {...}`, `band: none` with `why`, or `acts: {...}`, with operands whole."""
+    entry = dict(entry)
+    if entry.get("band") == "none":
+        return {"band": {"none": True, "why": entry.get("why", "")}}
+    name = next(iter(entry))
+    if name not in ("band", "acts"):
+        raise ValueError(f"there is no gate `{name}`")
+    inside = entry[name]
+    if name == "band" and "of" not in inside and (odd := set(inside) & set(OF_OPERANDS)):
+        raise ValueError(f"band has {', '.join(sorted(odd))} and no `of`")
+    return {name: _contrast(inside, shared)}
 
 
 def read_yaml(path: Path) -> Any:

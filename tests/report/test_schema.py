@@ -1,0 +1,71 @@
+"""What claims.yaml may say: the primary contrast, gates, controls, and the errors that name a mistake."""
+
+import pytest
+
+from dfrepro.errors import WorkbookError
+from dfrepro.report.schema import load_claims
+
+CLAIM = {"id": "P1-C4", "source": "Table IV", "statement": "a beats b", "test": ["cdfv2", "wdf"], "metric": "video_auc",
+         "cells": [{"of": "a", "over": "b", "printed": 0.1}]}  # fmt: skip
+
+
+def load(papers, **more):
+    (claim,) = load_claims(papers([CLAIM | more]))
+    return claim
+
+
+def test_a_claim_is_called_by_its_papers_name(papers):
+    assert load(papers).title == "PIM 4"
+
+
+def test_the_primary_contrast_is_of_all_cells_but_those_shown_or_set_aside(papers):
+    cells = [{"of": "a", "over": ["b", "c", "d"]}, {"of": "a", "over": "e", "primary": False},
+             {"of": "a", "over": "f", "kind": "shown"}]  # fmt: skip
+    assert [cell.over.run for cell in load(papers, cells=cells).primary] == ["b", "c", "d"]
+
+
+def test_kind_margin_and_threshold_of_a_claim_are_its_cells(papers):
+    assert load(papers, kind="noninferior", margin=0.01).cells[0].margin == 0.01
+    claim = load(papers, at_least=0.05, cells=[{"of": "a", "over": "b"}, {"of": "a", "over": "c", "kind": "shown"}])
+    assert [cell.at_least for cell in claim.cells] == [0.05, 0.0]
+
+
+@pytest.mark.parametrize(("more", "probit"), [
+    ({}, True), ({"scale": "raw"}, False), ({"metric": "frame_accuracy"}, False), ({"metric": "map_auc"}, True),
+    ({"change": "absolute"}, True), ({"change": "relative"}, False), ({"test": ["cdfv2", "diff:frame_auc"]}, True),
+    ({"test": ["cdfv2", "diff:frame_accuracy"]}, False),
+])  # fmt: skip
+def test_aucs_are_compared_on_the_probit_scale_and_nothing_else_is(papers, more, probit):
+    assert load(papers, **more).on_probit == probit
+
+
+def test_gates_take_the_claims_sets_and_metric_unless_they_have_their_own(papers):
+    acts = {"of": "a", "metric": "delta_mu", "test": "ffpp", "at_least": 0.1, "why": "PIM shifts the statistics"}
+    claim = load(papers, gates=[{"band": {"of": "b", "within": [0.55, 0.9]}}, {"acts": acts}])
+    assert (claim.band.of.test, claim.band.within) == (("cdfv2", "wdf"), (0.55, 0.9))
+    assert (claim.acts[0].of.metric, claim.acts[0].of.test) == ("delta_mu", ("ffpp",))
+    assert load(papers, gates=[{"band": "none", "why": "one network only"}]).band.none
+    assert load(papers).band.within == (0.6, 0.97)
+
+
+def test_a_positive_control_is_a_contrast_or_a_reason(papers):
+    known = {"name": "twice the data", "of": "a2", "over": "a", "at_least": 0.02}
+    claim = load(papers, positive_control=known)
+    assert claim.positive_control.of.test == ("cdfv2", "wdf")
+    assert "a2" in claim.runs()
+    assert load(papers, positive_control={"none": "no effect is known"}).positive_control.none
+
+
+@pytest.mark.parametrize(("more", "said"), [
+    ({"positive_control": {"name": "x", "of": "a"}}, "positive_control: Value error, give either name"),
+    ({"positive_control": {"name": "x", "of": "a", "over": "b", "none": "y"}}, "give either name"),
+    ({"gates": [{"band": "none"}]}, "band: none needs a `why`"),
+    ({"gates": [{"band": {"test": "wdf"}}]}, "band has test and no `of`"),
+    ({"gates": [{"acts": {"of": "a", "at_least": 1}}]}, "acts.0.why"),
+    ({"gates": [{"learned": {}}]}, "there is no gate `learned`"),
+    ({"kind": "noninferior"}, "needs one"),
+])  # fmt: skip
+def test_a_mistake_in_a_gate_or_control_is_named(papers, more, said):
+    with pytest.raises(WorkbookError) as error:
+        load(papers, **more)
+    assert said in str(error.value)
