@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from dfrepro.report import plots
+from dfrepro.report.calibration import CLEAN, cells
 from dfrepro.report.evidence import Evidence
 from dfrepro.report.schema import Operand
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from dfrepro.data.manifest import FaceStore
 
-BAND_IN_DOMAIN, BAND_CROSS, BAND_CONTROL = (0.95, 0.99), (0.60, 0.85), (0.40, 0.62)
+BAND_CONTROL = (0.40, 0.62)
 COLUMNS = ["original", "Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures"]
 
 
@@ -129,22 +130,26 @@ def draw_controls(controls: dict[str, Any]) -> "Figure":
 
 
 def calibration(scores: pd.DataFrame, n_bootstrap: int) -> pd.DataFrame:
-    """Video AUC of a run on each set, mean over seeds, with a 95 % interval over videos and the band it was set to."""
+    """Video AUC of a run on each set, mean over seeds, with a 95 % interval over videos and the band it was set to.
+
+    Without a band, where `cells` has none for the run: NaN.
+    """
     evidence = Evidence(None, scores, n_boot=n_bootstrap)
     (run,) = scores.run.unique()
+    bands = cells()
+    bands = bands[(bands.run == run) & (bands.manipulation == "") & (bands.condition == CLEAN)].set_index("test")
     rows = {}
     for dataset in scores.dataset.unique():
         operand = Operand(run=run, metric="video_auc", test=dataset)
         values = [np.asarray(evidence.value(operand, seed)) for seed in evidence.seeds(run)]
         draws = np.mean([np.asarray(evidence.draws(operand, seed)) for seed in evidence.seeds(run)], axis=0)
         low, high = np.percentile(draws, [2.5, 97.5])
-        band = BAND_IN_DOMAIN if dataset == "ffpp" else BAND_CROSS
         rows[plots.SETS[dataset]] = {
             "video AUC": np.mean(values),
             "low": low,
             "high": high,
-            "from": band[0],
-            "to": band[1],
+            "from": bands.low.get(dataset, np.nan),
+            "to": bands.high.get(dataset, np.nan),
         }
     return pd.DataFrame(rows).T
 

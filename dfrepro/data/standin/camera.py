@@ -3,6 +3,7 @@
 A video is filmed once: forgers work on its frames, so that a fake shares its real's lens, noise and background.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -42,16 +43,19 @@ class Camera:
         """What the lens makes of display values (S, S, 3), before the sensor's noise."""
         return cv2.GaussianBlur(cv2.pow(picture, self.gamma) * self.gain, (0, 0), self.blur)
 
-    def film(self, rng: np.random.Generator, pictures: list[Array]) -> list[Array]:
-        """(S, S, 3) display values -> (S, S, 3) uint8 RGB."""
-        side, spare = pictures[0].shape[0], 24
+    def noise_of(self, rng: np.random.Generator, side: int) -> Iterator[Array]:
+        """The sensor's noise in one frame after another, (side, side, 3), without end."""
+        spare = 24
         plate = rng.standard_normal((side + spare, side + spare, 3), dtype=np.float32)
         plate = self.noise * cv2.GaussianBlur(plate, (0, 0), 0.6) / 0.47  # demosaicking correlates neighbours
-        frames = []
-        for picture in pictures:
+        while True:
             dx, dy = rng.integers(0, spare, 2)
-            frames.append(quantised(self.expose(picture) + plate[dy : dy + side, dx : dx + side]))
-        return frames
+            yield plate[dy : dy + side, dx : dx + side]
+
+    def film(self, rng: np.random.Generator, pictures: list[Array]) -> list[Array]:
+        """(S, S, 3) display values -> (S, S, 3) uint8 RGB."""
+        noise = self.noise_of(rng, pictures[0].shape[0])
+        return [quantised(self.expose(picture) + next(noise)) for picture in pictures]
 
 
 def quantised(picture: Array) -> Array:

@@ -43,7 +43,8 @@ class Recipe:
     "whole" keeps the picture and only decodes it. `region` and `feather` (pixels) say where it goes.
     `grid` is the resolution at which the face is made, as a share of the frame's (1: no resampling), `decoder` the
     network it passes through, `sharpen` the share of its detail that is added to it once more.
-    `trace` is (low, high) of how strongly these three show in a video, 1 being what their numbers say.
+    `trace` is (low, high) of how strongly these three show in a video, 1 being what their numbers say; a rendered face
+    that shows less of them has been given noise, by as much.
     `match` is the share of the target's colours it takes over, `mismatch` the spread of the colour error that remains.
     `polish` smooths the renderer's skin (texture pixels), `grain` gives it the renderer's own.
     """
@@ -55,6 +56,7 @@ class Recipe:
     decoder: Decoder | None = None
     grid: float = 1.0
     sharpen: float = 0.0
+    noise: float = 0.0  # share of the sensor's noise that a rendered face is given
     trace: tuple[float, float] = (0.6, 1.2)
     match: float = 1.0
     mismatch: float = 0.0
@@ -65,8 +67,8 @@ class Recipe:
 
     def of(self, trace: float) -> "Recipe":
         """The recipe with its traces `trace` times as strong."""
-        decoder = self.decoder and self.decoder.of(trace)
-        return replace(self, decoder=decoder, grid=1 - trace * (1 - self.grid), sharpen=trace * self.sharpen)
+        decoder, grid = self.decoder and self.decoder.of(trace), 1 - trace * (1 - self.grid)
+        return replace(self, decoder=decoder, grid=grid, sharpen=trace * self.sharpen, noise=max(0.0, 1 - trace))
 
 
 def perform(
@@ -153,7 +155,9 @@ def _faces(rng: np.random.Generator, recipe: Recipe, target: Take, source: Take)
     if recipe.origin == "swap":  # the outline of the head stays the target's
         points = [np.concatenate([mine[JAW], new[17:]]) for mine, new in zip(target.points, points, strict=True)]
     layers = [head(actor, state, target.scene.light) for state in states]
-    return [target.camera.expose(develop(la.over(b))) for la, b in zip(layers, target.behind, strict=True)], points
+    seen = [target.camera.expose(develop(la.over(b))) for la, b in zip(layers, target.behind, strict=True)]
+    noise = target.camera.noise_of(rng, len(seen[0]))
+    return [face + recipe.noise * next(noise) for face in seen], points
 
 
 def _retouched(rng: np.random.Generator, actor: Actor, recipe: Recipe) -> Actor:

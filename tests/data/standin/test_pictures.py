@@ -94,10 +94,11 @@ def test_no_trace_is_shared_by_all_four_forgeries() -> None:
 def test_a_video_shows_its_traces_more_or_less() -> None:
     recipe = Recipe("x", "swap", "inner", 9, Decoder(22, uneven=0.1, skip=0.5), grid=0.6, sharpen=2.0)
     half = recipe.of(0.5)
-    assert (half.grid, half.sharpen) == (0.8, 1.0)
+    assert (half.grid, half.sharpen, half.noise) == (0.8, 1.0, 0.5)
     assert half.decoder == Decoder(22, uneven=0.05, skip=0.75)
     none = recipe.of(0)
-    assert (none.grid, none.sharpen, none.decoder) == (1, 0, Decoder(22, uneven=0, skip=1))
+    assert (none.grid, none.sharpen, none.noise, none.decoder) == (1, 0, 1, Decoder(22, uneven=0, skip=1))
+    assert recipe.of(1.2).noise == 0
 
 
 def test_the_renderer_inverts_its_projection(pair) -> None:
