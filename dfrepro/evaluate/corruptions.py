@@ -3,10 +3,11 @@
 Everything maps (N, H, W, 3) uint8 RGB to a new array of the same kind. Levels run from 1 to 5. What is random is drawn
 for each picture from (seed, its index), so that the same picture is corrupted alike in a batch of any size.
 
-The constants are DeeperForensics' (FIELD-NOTES, "Corruptions"), made for pictures of 256 pixels. On smaller ones the
-number of blocks falls with the area (the original rounds it down to none) and the blur's kernel with the side. Its
-"JPEG" is pixelation, which has its true name here; real JPEG is added beside it, at levels of ours. PEL (SPEC P2,
-Table 3) names its noise, salt-and-pepper and blur without levels: SPEC's choice is level 3 of a sweep by factors of 2.
+One rule of size: from 256 pixels on, every constant is DeeperForensics' published one, in pixels and as its code has it
+(the number of blocks grows with floor(side / 256), the blur's kernel does not grow). Below, where that code would paste
+no block at all, the number of blocks falls with the area and the blur's kernel with the side. Its "JPEG" is pixelation,
+which has its true name here, for FPG's and FIA-USA's figures alike; real JPEG is added beside it, at levels of ours.
+PEL (Table 3) names its noise, salt-and-pepper and blur without levels: level 3 of a sweep by factors of 2 is ours.
 """
 
 from collections.abc import Callable, Sequence
@@ -68,8 +69,8 @@ def ycbcr_noise(images: np.ndarray, variance: float, generators: Generators) -> 
 
 
 def blur(images: np.ndarray, kernel: float, generators: Generators) -> np.ndarray:
-    """Blur by a Gaussian of `kernel` pixels and sigma = kernel / 6, both scaled by side / 256."""
-    kernel *= min(images.shape[1:3]) / REFERENCE
+    """Blur by a Gaussian of `kernel` pixels and sigma = kernel / 6, both scaled by side / 256 below 256 pixels."""
+    kernel *= min(1.0, min(images.shape[1:3]) / REFERENCE)
     size = max(3, 2 * int(kernel / 2) + 1)
     return _each(images, generators, lambda image, _: cv2.GaussianBlur(image, (size, size), kernel / 6))
 

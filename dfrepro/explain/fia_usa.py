@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dfrepro.forge.blend import Pair, draw_affine, transform_points
 from dfrepro.forge.fia_usa import FiaUsa
-from dfrepro.forge.masks import MASK_KINDS, face_of, regions, soft_mask
+from dfrepro.forge.masks import MASK_KINDS, face_of
 
 if TYPE_CHECKING:
     from dfrepro.data.manifest import FaceStore
@@ -71,12 +71,13 @@ class MaskFlow(NamedTuple):
 
 
 def mask_flow(face: RealFace, kind: str, draws: int, seed: int) -> MaskFlow:
-    """Eq. 2 step by step for one kind of mask; every draw erodes or dilates by its own two blurs."""
+    """Eq. 2 step by step for one kind of mask; every draw erodes or dilates a macro mask by its own two blurs."""
     rng = np.random.default_rng(seed)
-    frame, hulls = face_of(face.landmarks), regions(face.landmarks, kind)
+    forge, frame = Chosen(len(face.image), kind, "none"), face_of(face.landmarks)
+    hulls = forge.regions(face.landmarks, kind)
     moved = [transform_points(affine, part) for affine in [draw_affine(frame, rng)] for part in hulls]
     shape = face.image.shape
-    soft = [soft_mask(moved, frame, shape, rng).full(shape) for _ in range(draws)]
+    soft = [forge.draw_mask(kind, moved, frame, shape, rng).full(shape) for _ in range(draws)]
     return MaskFlow(hulls, moved, np.stack(soft))
 
 

@@ -1,46 +1,43 @@
-"""FIA-USA pseudo-fakes (SPEC P3): five kinds of masks, reconstructed faces, one combination of the two at random.
+"""FIA-USA pseudo-fakes (arXiv 2504.04827, Sec. 3.1): five kinds of masks, reconstructed faces, combined at random.
 
 I_s = I; I_t = Recon(I), once of .3 autoencoder, .2 super-resolution, .5 none; T recolours I_s or I_t, p .5 each; and
 I_F = M I_t + (1 - M) I_s (Eq. 1): reconstructed inside, source outside. The paired real is I_s **after** T, so that
-real and fake agree outside M. Masks are SBI's, jitter included, of one of `MASK_KINDS`; the ratio is 1.
+real and fake agree outside M. The ratio is 1. A macro mask, hull or rectangle, is eroded or dilated as SBI's, jitter
+included; a micro mask, of eyes and mouth, is the binary hull of its points (`masks="soft"` treats all alike).
 
 Algorithm 1 of the paper contradicts its text in three places, which `literal` turns on by name (see `LITERAL`).
 Reconstructions come from outside, in the stored crop's pixels: they are made once per face and cached.
 
-Flip, CutOut and Gaussian noise are the paper's augmentation [T]; their strengths are silent, so they are ours. All are
-the same on both members. Where CutOut has its hole nothing is forged, so the mask is 0 there; a hole that would take
-most of the forgery is drawn again.
+Flip, CutOut and Gaussian noise (`dfrepro.forge.erase`) are the paper's augmentation (Sec. 4.1), the same on both
+members.
 """
 
 from collections.abc import Collection, Mapping
-from statistics import NormalDist
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
-import cv2
 import numpy as np
 
 from dfrepro.errors import WorkbookError
 from dfrepro.forge.blend import DrawView, Pair, View, apply, blend, draw_affine, transform_points, warp
 from dfrepro.forge.colour import draw_source_transform
-from dfrepro.forge.masks import MASK_KINDS, Box, SoftMask, face_of, regions, soft_mask
+from dfrepro.forge.erase import draw_cutout, draw_noise
+from dfrepro.forge.masks import MACRO, MASK_KINDS, MICRO, Face, SoftMask, face_of, hard_mask, regions, soft_mask
 
-MACRO, MICRO = ("hull", "rectangle"), ("eyes", "mouth", "eyes+mouth")
 LITERAL = {
     "two-draws": "a second uniform draw decides on super-resolution: .30, .14, .56 instead of .3, .2, .5",
     "unreconstructed": "Recon returns its input, as the listing's last line has it",
     "source-inside": "I_F = M I_s + (1 - M) I_t: real and fake then agree inside the mask",
 }
-CUTOUT_P, CUTOUT_SIDES = 0.5, (0.1, 0.3)  # of the picture's side
-NOISE_P, NOISE_SIGMAS, NOISE_SIDE = 0.5, (1.0, 5.0), 380  # grey levels, in a picture of so many pixels a side
-QUANTILES = np.array([NormalDist().inv_cdf((i + 0.5) / 256) for i in range(256)])
+GROUPS: dict[str, tuple[str, ...]] = {"uniform": tuple(MASK_KINDS), "macro": MACRO, "micro": MICRO}
 
 
 class FiaUsa:
     """Makes a `Pair` of `size` pixels out of a stored crop, its landmarks and its reconstructions.
 
-    `margin`: see `DrawView`. `kinds`: "uniform" over the five masks, "macro-micro", half each and then uniform, or one
-    kind alone ("hull": without MTMS). `without`: "ae" or "sr", never drawn; nothing is reconstructed in their place.
-    `literal`: names of `LITERAL`. `augment`: CutOut and noise.
+    `margin`: see `DrawView`. `kinds`: "uniform" over the five masks, "macro-micro", half each and then uniform, "macro"
+    or "micro", uniform over that half, or one kind alone ("hull": without MTMS). `masks`: "literal", or "soft": micro
+    masks too are softened, with a hull for either eye. `without`: "ae" or "sr", never drawn; nothing is reconstructed
+    in their place. `literal`: names of `LITERAL`. `augment`: CutOut and noise. `hsv_limit`: see `dfrepro.forge.colour`.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("reconstructions",)
@@ -51,19 +48,22 @@ class FiaUsa:
         margin: tuple[float, float] | None = (0.05, 0.20),
         *,
         kinds: str = "uniform",
+        masks: Literal["literal", "soft"] = "literal",
         without: Collection[str] = (),
         literal: Collection[str] = (),
         augment: bool = True,
         hsv_limit: float = 0.3,
     ):
-        if kinds not in (known := ("uniform", "macro-micro", *MASK_KINDS)):
+        if kinds not in (known := (*GROUPS, "macro-micro", *MASK_KINDS)):
             raise WorkbookError(f"unknown choice of masks {kinds!r}", remedy=f"Choose one of {', '.join(known)}")
+        if masks not in ("literal", "soft"):
+            raise WorkbookError(f"masks are {masks!r}", where="FIA-USA", remedy="Choose literal or soft")
         if isinstance(without, str) or set(without) - {"ae", "sr"}:
             raise WorkbookError(f"without {without!r} is no list of reconstructions", remedy="Choose among ae, sr")
         if unknown := set(literal) - set(LITERAL):
             raise WorkbookError(f"unknown variant {sorted(unknown)}", remedy=f"Choose among {', '.join(LITERAL)}")
         self.draw_view = DrawView(size, margin)
-        self.kinds, self.without, self.literal = kinds, frozenset(without), frozenset(literal)
+        self.kinds, self.masks, self.without, self.literal = kinds, masks, frozenset(without), frozenset(literal)
         self.augment, self.hsv_limit = augment, hsv_limit
 
     def __call__(
@@ -88,8 +88,9 @@ class FiaUsa:
 
         face = face_of(points)
         affine = draw_affine(face, rng)
-        parts = [transform_points(affine, part) for part in regions(points, self.draw_kind(rng))]
-        mask = soft_mask(parts, face, source.shape, rng)
+        kind = self.draw_kind(rng)
+        parts = [transform_points(affine, part) for part in self.regions(points, kind)]
+        mask = self.draw_mask(kind, parts, face, source.shape, rng)
         fake = self._blend(source, target, affine, mask)
         pair = Pair(view.resize(source), view.resize(fake), view.resize(mask.full(source.shape)))
         return draw_noise(draw_cutout(pair, rng), rng) if self.augment else pair
@@ -111,11 +112,20 @@ class FiaUsa:
         """One of `MASK_KINDS`."""
         if self.kinds in MASK_KINDS:
             return self.kinds
-        if self.kinds == "uniform":
-            group: tuple[str, ...] = tuple(MASK_KINDS)
-        else:
-            group = MACRO if rng.random() < 0.5 else MICRO
-        return group[rng.integers(len(group))]
+        name = self.kinds if self.kinds in GROUPS else "macro" if rng.random() < 0.5 else "micro"
+        return GROUPS[name][rng.integers(len(GROUPS[name]))]
+
+    def regions(self, landmarks: np.ndarray, kind: str) -> list[np.ndarray]:
+        """The hulls (n, 2) of a mask of `kind`."""
+        return regions(landmarks, kind, each_eye=self.masks == "soft")
+
+    def draw_mask(
+        self, kind: str, parts: list[np.ndarray], face: Face, shape: tuple[int, ...], rng: np.random.Generator
+    ) -> SoftMask:
+        """The mask of hulls `parts`: eroded or dilated where it is a macro one, binary where not."""
+        if kind in MICRO and self.masks == "literal":
+            return hard_mask(parts, shape)
+        return soft_mask(parts, face, shape, rng)
 
     def _reconstruct(
         self,
@@ -140,41 +150,3 @@ class FiaUsa:
         if "source-inside" in self.literal:
             return blend(warp(source, affine, mask.box), target, mask)
         return blend(warp(target, affine, mask.box), source, mask)
-
-
-def draw_cutout(pair: Pair, rng: np.random.Generator) -> Pair:
-    """With p .5, black out one square of both members, and of the mask, that leaves most of the forgery."""
-    if rng.random() >= CUTOUT_P:
-        return pair
-    size = len(pair.mask)
-    forged = pair.mask.sum()
-    for _ in range(8):
-        side = max(1, round(size * rng.uniform(*CUTOUT_SIDES)))
-        x, y = (int(start) for start in rng.integers(0, size - side + 1, 2))
-        hole = Box(x, y, x + side, y + side).pixels
-        if pair.mask[hole].sum() < 0.5 * forged:
-            real, fake, mask = (_filled(picture, hole) for picture in (pair.real, pair.fake, pair.mask))
-            return Pair(real, fake, mask)
-    return pair
-
-
-def draw_noise(pair: Pair, rng: np.random.Generator) -> Pair:
-    """With p .5, add one field of Gaussian noise to both members.
-
-    Weaker in smaller pictures: a face of fewer pixels has fewer of them to average it out. Drawn as bytes through the
-    normal distribution's 256 quantiles: a fiftieth of the time of floats, and an eight-bit picture cannot tell.
-    """
-    if rng.random() >= NOISE_P:
-        return pair
-    sigma = rng.uniform(*NOISE_SIGMAS) * min(1.0, len(pair.mask) / NOISE_SIDE)
-    levels = np.rint(sigma * QUANTILES).astype(np.int16)
-    drawn = np.frombuffer(rng.bytes(pair.real.size), np.uint8).reshape(pair.real.shape)
-    noise = cv2.LUT(drawn, levels)
-    real, fake = (cv2.add(picture, noise, dtype=cv2.CV_8U) for picture in (pair.real, pair.fake))
-    return Pair(real, fake, pair.mask)
-
-
-def _filled(picture: np.ndarray, hole: tuple[slice, slice]) -> np.ndarray:
-    picture = picture.copy()
-    picture[hole] = 0
-    return picture

@@ -1,4 +1,4 @@
-"""Soft blending masks from facial landmarks: SBI's hull and the five kinds of FIA-USA (SPEC P3, MTMS, Eq. 2).
+"""Blending masks from facial landmarks: SBI's soft hull and the five kinds of FIA-USA (Sec. 3.1, MTMS, Eq. 2).
 
 The self-blending recipe (FIELD-NOTES, "SBI constants") warps a raster of the face by an affine map and an elastic
 field, resizes it to U{192..256}^2 and blurs it twice. Here the same mask is made with one raster and one blur:
@@ -23,15 +23,16 @@ from dfrepro.errors import WorkbookError
 
 # the 81 landmarks are iBUG's 68, then 13 of the forehead, of which FOREHEAD is the order along the hairline
 JAW, LEFT_EYE, RIGHT_EYE, OUTER_LIPS = range(17), range(36, 42), range(42, 48), range(48, 60)
-FOUR_KEYPOINTS = (17, 26, 11, 5)  # outer ends of the brows, jaw below the mouth's corners: a rectangle on the face
+EYES = (*LEFT_EYE, *RIGHT_EYE)
 
 MASK_KINDS: dict[str, tuple[Sequence[int] | None, ...]] = {  # one convex hull a part; None: all points
     "hull": (None,),
-    "rectangle": (FOUR_KEYPOINTS,),
-    "eyes": (LEFT_EYE, RIGHT_EYE),  # one hull per eye: a single one would cover the bridge of the nose
+    "rectangle": (None,),  # of the four extreme points: the box around the face
+    "eyes": (EYES,),  # M_e = H(K_eyes) is one hull, over the bridge of the nose
     "mouth": (OUTER_LIPS,),
-    "eyes+mouth": (LEFT_EYE, RIGHT_EYE, OUTER_LIPS),
+    "eyes+mouth": (EYES, OUTER_LIPS),
 }
+MACRO, MICRO = ("hull", "rectangle"), ("eyes", "mouth", "eyes+mouth")
 
 RASTER_SIZES = (192, 256)  # px, inclusive
 KERNELS = range(5, 26, 2)  # px of the raster
@@ -119,13 +120,29 @@ def flip_landmarks(landmarks: np.ndarray, width: int) -> np.ndarray:
     return flipped
 
 
-def regions(landmarks: np.ndarray, kind: str = "hull") -> list[np.ndarray]:
-    """The convex hulls (n, 2) float32 that make up a mask of `kind`, one of `MASK_KINDS`."""
+def regions(landmarks: np.ndarray, kind: str = "hull", *, each_eye: bool = False) -> list[np.ndarray]:
+    """The convex hulls (n, 2) float32 that make up a mask of `kind`, one of `MASK_KINDS`.
+
+    A rectangle is the upright box through the four extreme points: FIA-USA's "rectangular approximation" of the face's
+    contour (Sec. 3.1; "a square", App. B.2). `each_eye`: a hull for either eye, in place of one for both.
+    """
     if kind not in MASK_KINDS:
         raise WorkbookError(f"unknown mask kind {kind!r}", remedy=f"Choose one of {', '.join(MASK_KINDS)}")
     points = np.asarray(landmarks, np.float32)
-    parts = (points if part is None else points[list(part)] for part in MASK_KINDS[kind])
-    return [cv2.convexHull(part)[:, 0] for part in parts]
+    if kind == "rectangle":
+        (x0, y0), (x1, y1) = points.min(0), points.max(0)
+        return [np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], np.float32)]
+    parts = [
+        one for part in MASK_KINDS[kind] for one in ((LEFT_EYE, RIGHT_EYE) if each_eye and part == EYES else (part,))
+    ]
+    return [cv2.convexHull(points if part is None else points[list(part)])[:, 0] for part in parts]
+
+
+def hard_mask(parts: list[np.ndarray], shape: tuple[int, ...]) -> SoftMask:
+    """Filled polygons `parts`, (n, 2) each in pixels of a picture of `shape`: a mask of 0 and 1, nothing softened."""
+    box = _bounding_box(parts, pad=np.zeros(2))
+    filled = fill([part - box[:2] for part in parts], (box.y1 - box.y0, box.x1 - box.x0))
+    return _in_picture(filled.astype(np.float32), box, shape)
 
 
 def soft_mask(

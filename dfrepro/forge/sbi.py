@@ -10,12 +10,14 @@ Departures from the official code, all of them in its favour or neutral:
 - the affine map is centred on the face's box, which is .3 h below the centre of the official crop.
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from dfrepro.errors import WorkbookError
 from dfrepro.forge.blend import DrawView, Pair, apply, blend, draw_affine, transform_points, warp
 from dfrepro.forge.colour import draw_joint_transform, draw_source_transform
+from dfrepro.forge.erase import draw_cutout, draw_noise
 from dfrepro.forge.masks import Box, face_of, regions, soft_mask
 
 RATIOS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)
@@ -24,8 +26,10 @@ RATIOS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)
 class SelfBlend:
     """Makes a `Pair` of `size` pixels out of a stored crop and its landmarks.
 
-    `margin`: see `DrawView`. `hsv_limit`: see `dfrepro.forge.colour`. `with_source`: return what was blended in, under
-    the same joint transforms (FPG's refinement needs it).
+    `margin`: see `DrawView`. `hsv_limit`: see `dfrepro.forge.colour`. `augment`: what both members go through, "sbi"'s
+    colour and JPEG, or "fia-usa"'s CutOut and noise in their place: the control that changes the pseudo-fakes of a
+    FIA-USA run alone. `with_source`: return what was blended in, under the same joint transforms (FPG's refinement
+    needs it).
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
@@ -36,10 +40,16 @@ class SelfBlend:
         margin: tuple[float, float] | None = (0.05, 0.20),
         *,
         hsv_limit: float = 0.3,
+        augment: Literal["sbi", "fia-usa"] = "sbi",
         with_source: bool = False,
     ):
+        if augment not in ("sbi", "fia-usa") or (with_source and augment != "sbi"):
+            raise WorkbookError(
+                f"augment is {augment!r}" + (" with a source" if with_source else ""),
+                where="SBI", remedy="sbi, or fia-usa without a source",
+            )  # fmt: skip
         self.draw_view = DrawView(size, margin)
-        self.hsv_limit = hsv_limit
+        self.hsv_limit, self.augment = hsv_limit, augment
         self.with_source = with_source
 
     def __call__(self, image: np.ndarray, landmarks: np.ndarray, rng: np.random.Generator, **_: Any) -> Pair:
@@ -62,6 +72,9 @@ class SelfBlend:
         inside = warp(source, affine, mask.box)
         fake = blend(inside, real, mask, ratio)
 
+        if self.augment == "fia-usa":
+            finished = Pair(view.resize(real), view.resize(fake), view.resize(mask.full(real.shape)), ratio)
+            return draw_noise(draw_cutout(finished, rng), rng)
         joint = draw_joint_transform(rng, self.hsv_limit)
         finish = lambda picture: view.resize(apply(joint, picture))  # noqa: E731
         return Pair(

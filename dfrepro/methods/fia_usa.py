@@ -1,11 +1,12 @@
 """The FIA-USA detector: AFFS, FPN and RCR, the region-aware contrastive regularisation.
 
-The FIA-USA paper (arXiv 2504.04827; SPEC P3), Sec. 3.2, Eq. 3 to 7, Appendices D to F, Tables 6 and 7. Its pseudo-fakes
+The FIA-USA paper (arXiv 2504.04827), Sec. 3.2, Eq. 3 to 7, Appendices D to F, Tables 6 and 7. Its pseudo-fakes
 are `dfrepro.forge.fia_usa`, the ranking of channels `dfrepro.methods.fia_usa_affs`.
 
-    images -> backbone -> C2..C5 ---------------- the network's own head ----> real | fake
+    images -> backbone -> C2..C5 ---- head "c5": the network's own ----------> real | fake
                             | AFFS: m_i channels of each
                             | FPN: lateral 1x1, nearest top-down, 3x3 smoothing
+                          P2..P5 ---- head "fpn": pooled, concatenated ------> real | fake
                             P2 (stride 4) ------- RCR, while training
 
 A pair is a real face R and the fake F made of it, equal outside the mask M. With δ̄ the mean cosine over all pairs of
@@ -20,6 +21,7 @@ is. The classifier reads the unsliced C5, so that without RCR neither FPN nor AF
 """
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -29,12 +31,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dfrepro.errors import WorkbookError
-from dfrepro.methods.fia_usa_affs import ChannelSelection, kept_channels
+from dfrepro.methods.fia_usa_affs import NORMALISATIONS, ChannelSelection, kept_channels
 from dfrepro.methods.fpn import FPN
 from dfrepro.train.models import Backbone, Detector, Output
 
 STRIDES = (4, 8, 16, 32)  # C2 to C5
-INSIDE, OUTSIDE = 0.95, 0.05  # of the mask's area in a cell; cells between hold the boundary and are dropped (App. F)
+INSIDE, OUTSIDE = 0.5, 0.05  # of the mask's area in a cell; cells between hold the boundary and are dropped (App. F)
 LEAST = 4  # cells a region must have
 WIDTHS = {"resnet50": 196, "resnet101": 196, "efficientnet_b1": 128, "efficientnet_b4": 128}  # App. D
 
@@ -48,7 +50,9 @@ class Variant:
 
     ce, pcr, icr: λ1, λ2, λ3 of Eq. 7, not negative. channels: "affs", "all", or "random", as many as AFFS keeps. head:
     what is classified, the network's own "c5" or the pooled levels of the "fpn". tau: τ > 0. width: channels of the
-    FPN, 0 for Appendix D's or, in networks it does not name, those of C2 up to 64.
+    FPN, 0 for Appendix D's or, in networks it does not name, those of C2 up to 64. inside: a cell of which the mask
+    covers more than this share is inside (.95: none that the boundary cuts). coverage: scale PCR and ICR by the share
+    of pairs that have a say in them, as cross-entropy is over all. normalisation: AFFS' F, one of `NORMALISATIONS`.
     """
 
     ce: float = 1.0
@@ -58,11 +62,17 @@ class Variant:
     head: Literal["c5", "fpn"] = "c5"
     tau: float = 0.7
     width: int = 0
+    inside: float = INSIDE
+    coverage: bool = False
+    normalisation: str = "absolute"
 
     def __post_init__(self) -> None:
         if min(self.ce, self.pcr, self.icr) < 0 or self.tau <= 0:
             raise WorkbookError(f"weights must not be negative and tau be positive: {self}", where="FIA-USA")
-        for name, known in (("channels", ("affs", "random", "all")), ("head", ("c5", "fpn"))):
+        if not OUTSIDE < self.inside < 1:
+            raise WorkbookError(f"inside is {self.inside}", where="FIA-USA", remedy=f"Between {OUTSIDE} and 1")
+        choices = {"channels": ("affs", "random", "all"), "head": ("c5", "fpn"), "normalisation": NORMALISATIONS}
+        for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise WorkbookError(
                     f"{name} is {getattr(self, name)!r}", where="FIA-USA", remedy=f"One of {', '.join(known)}"
@@ -86,8 +96,12 @@ class Variant:
         return FiaUsaLoss(self, label_smoothing)
 
 
-VARIANTS = {  # the detector's rows of Tables 6a and 6c, and the control; rows about the pseudo-fakes are the forge's
+VARIANTS = {  # the detector's rows of Tables 6a, 6c and 8, and controls; rows about the pseudo-fakes are the forge's
     "full": Variant(),
+    "full-fpn": Variant(head="fpn"),
+    "no-rcr-fpn": Variant(pcr=0, icr=0, head="fpn"),
+    "no-affs-fpn": Variant(channels="all", head="fpn"),
+    "full-coverage": Variant(coverage=True),
     "no-pcr": Variant(pcr=0),
     "no-icr": Variant(icr=0),
     "no-rcr": Variant(pcr=0, icr=0),
@@ -136,6 +150,7 @@ class FiaUsaDetector(Detector):
             self.fpn = FPN(self.kept, width, levels)
             if variant.head == "fpn":
                 self.head = nn.Linear(levels * width, 2)
+                _freeze_unread(self.backbone, self._places)
 
     def forward(self, images: Tensor, finest: bool = False) -> Output | Pyramid:  # type: ignore[override]
         """images (B, 3, S, S) uint8, or float in [0, 255]. Raises WorkbookError for a finest level there is not."""
@@ -180,6 +195,15 @@ def build(variant: Variant, spec: Backbone, seed: int) -> FiaUsaDetector:
     return detector
 
 
+def _freeze_unread(backbone: Any, places: list[int]) -> None:
+    """Freeze what lies behind the pyramid: without a gradient, several ranks would wait for one for ever."""
+    pruned = deepcopy(backbone)
+    pruned.prune_intermediate_layers(places, prune_norm=True, prune_head=True)
+    read = {name for name, _ in pruned.named_parameters()}
+    for name, weight in backbone.named_parameters():
+        weight.requires_grad_(name in read)
+
+
 def _width(name: str, c2: int) -> int:
     return WIDTHS.get(name.split(".")[0].removeprefix("tf_"), min(64, c2))
 
@@ -218,13 +242,18 @@ class Contrast(NamedTuple):
     skipped: Tensor
 
 
-def regions(masks: Tensor, size: Sequence[int]) -> Tensor:
+def regions(masks: Tensor, size: Sequence[int], inside: float = INSIDE) -> Tensor:
     """Cells inside and outside of masks (P, H, W) in [0, 1] on a grid of `size`: (P, 2, h·w) of 0 and 1.
 
-    A cell of which the mask covers more than .95 is inside, less than .05 outside, else neither.
+    A cell of which the mask covers more than `inside` is inside, less than .05 outside, else neither.
     """
     covered = functional.interpolate(masks[:, None], tuple(size), mode="area")[:, 0]  # (P, h, w)
-    return torch.stack([covered > INSIDE, covered < OUTSIDE], dim=1).flatten(2).to(masks.dtype)
+    return torch.stack([covered > inside, covered < OUTSIDE], dim=1).flatten(2).to(masks.dtype)
+
+
+def usable(cells: Tensor) -> Tensor:
+    """Which pairs have a say in RCR, (P,) bool: those with four cells or more on either side of (P, 2, h·w)."""
+    return (cells.sum(2) >= LEAST).all(1)
 
 
 def mean_units(features: Tensor, cells: Tensor) -> Tensor:
@@ -236,16 +265,19 @@ def mean_units(features: Tensor, cells: Tensor) -> Tensor:
     return cells @ units.transpose(1, 2) / cells.sum(2, keepdim=True).clamp_min(1)
 
 
-def rcr(real: Tensor, fake: Tensor, masks: Tensor, tau: float = 0.7) -> Contrast:
+def rcr(
+    real: Tensor, fake: Tensor, masks: Tensor, tau: float = 0.7, *, inside: float = INSIDE, coverage: bool = False
+) -> Contrast:
     """Eq. 4 to 6 on P pairs: features (P, D, h, w) of reals and fakes, masks (P, H, W) in [0, 1] before any ratio.
 
     Computed in float32 at least. A pair with fewer than four cells inside or outside has no say; without any other
-    pair both losses are 0. Over several ranks, which must hold equally many pairs, it is that of all their pairs.
+    pair both losses are 0. `coverage` multiplies them by the share of pairs that have one. `inside`: see `regions`.
+    Over several ranks, which must hold equally many pairs, it is that of all their pairs.
     """
     with torch.autocast(real.device.type, enabled=False):
         wide = torch.promote_types(real.dtype, torch.float32)
-        cells = regions(masks.to(wide), real.shape[-2:])  # (P, 2, h·w)
-        enough = (cells.sum(2) >= LEAST).all(1)  # (P,)
+        cells = regions(masks.to(wide), real.shape[-2:], inside)  # (P, 2, h·w)
+        enough = usable(cells)  # (P,)
         (r_in, r_out), (f_in, f_out) = (mean_units(x.to(wide), cells).unbind(1) for x in (real, fake))  # (P, D) each
         delta = torch.stack(
             [(f_in * f_out).sum(1), (r_in * r_out).sum(1), (r_in * f_in).sum(1), (r_out * f_out).sum(1)]
@@ -254,6 +286,8 @@ def rcr(real: Tensor, fake: Tensor, masks: Tensor, tau: float = 0.7) -> Contrast
         any_left = enough.any()
         kept = torch.where(enough | ~any_left, delta / tau, -torch.inf).logsumexp(1)  # (4,)
         losses = functional.softplus(torch.stack([kept[0] - kept[1], kept[2] - kept[3]])) * any_left  # (2,)
+        if coverage:
+            losses = losses * enough.to(wide).mean()
         losses = ranks * losses - (ranks - 1) * losses.detach()  # DDP takes the mean of gradients; each is a part of L
         return Contrast(losses[0], losses[1], 1 - enough.to(wide).mean())
 
@@ -298,7 +332,7 @@ class FiaUsaLoss:
         output, finest = model(batch["image"], finest=True)
         ce = self._cross_entropy(output.logits, batch["label"])
         masks = batch["mask"][1::2].to(torch.float32) / 255  # (P, S, S)
-        pcr, icr, skipped = rcr(finest[0::2], finest[1::2], masks, v.tau)
+        pcr, icr, skipped = rcr(finest[0::2], finest[1::2], masks, v.tau, inside=v.inside, coverage=v.coverage)
         parts = {"ce": ce, "pcr": pcr, "icr": icr, "skipped": skipped}
         return v.ce * ce + v.pcr * pcr + v.icr * icr, parts
 

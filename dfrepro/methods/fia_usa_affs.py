@@ -1,6 +1,6 @@
 """AFFS, automatic forgery-aware feature selection: keep the channels that answer to a forgery where its mask is.
 
-FIA-USA (arXiv 2504.04827; SPEC P3), Sec. 3.2.1, Eq. 3 = Eq. 9, Appendix E, Table 7. For channel k of stage i, over N
+FIA-USA (arXiv 2504.04827), Sec. 3.2.1, Eq. 3 = Eq. 9, Appendix E, Table 7. For channel k of stage i, over N
 pairs,
 
     L_ik = 1/N Σ_n mean_xy ( F(f_ik(R_n), f_ik(F_n)) − M_n )²
@@ -16,7 +16,7 @@ answer noisily. It goes last.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -137,6 +137,22 @@ class ChannelErrors:
 # --- the selection ------------------------------------------------------------------------------------------------
 
 
+class Agreement(NamedTuple):
+    """Two rankings of one stage: the share of kept channels that both keep, what chance gives, and Spearman's ρ."""
+
+    shared: float
+    chance: float
+    correlation: float
+
+
+def agreement(one: Tensor, other: Tensor, kept: int) -> Agreement:
+    """How far errors (C,) of a stage rank its channels as others do; of m of C kept at random, m/C are shared."""
+    ranks = [torch.argsort(errors.cpu(), stable=True).argsort().double() for errors in (one, other)]
+    shared = ((ranks[0] < kept) & (ranks[1] < kept)).sum().item() / kept
+    correlation = torch.corrcoef(torch.stack(ranks))[0, 1].item() if len(one) > 1 else 1.0
+    return Agreement(shared, kept / len(one), correlation)
+
+
 class ChannelSelection(nn.Module):
     """f′_i: m_i channels of every stage. The indices are buffers, so that they travel with the checkpoint."""
 
@@ -189,15 +205,13 @@ class ChannelSelection(nn.Module):
 
 
 @torch.no_grad()
-def rank_channels(
-    detector: "FiaUsaDetector", batches: Iterable[Batch], normalisation: str = "absolute"
-) -> list[Tensor]:
+def rank_channels(detector: "FiaUsaDetector", batches: Iterable[Batch]) -> list[Tensor]:
     """L_ik (C_i,) of a detector's stages C2 to C5 over batches of pairs, as `FiaUsaLoss` reads them; in eval mode.
 
     The paper runs a pretrained network over five epochs of the training set. Give the result to
     `detector.selection.keep_least`.
     """
-    errors = ChannelErrors(normalisation)
+    errors = ChannelErrors(detector.variant.normalisation)
     training = detector.training
     detector.eval()
     try:
@@ -217,7 +231,7 @@ def warmed_up(detector: "FiaUsaDetector", batches: Iterable[Batch], lr: float = 
     start, on the same kind of draws, so that channel k of the one becomes channel k of the other; the detector itself
     is unchanged, and gains no step over the arms it is compared with.
     """
-    copy = deepcopy(detector).train()
+    copy = deepcopy(detector).train().requires_grad_(True)
     network: Any = copy.backbone
     optimizer = torch.optim.AdamW(network.parameters(), lr=lr)
     for batch in batches:

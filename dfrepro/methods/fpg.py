@@ -10,7 +10,7 @@ is in `papers/fpg/DEVIATIONS.md`. Training reads pairs of a real and the fake se
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -21,7 +21,8 @@ from dfrepro.errors import WorkbookError
 from dfrepro.methods.fpg_fakes import pair_up, unit_mask
 from dfrepro.methods.fpg_quality import QualityTarget
 from dfrepro.methods.fpg_refine import Order, Perturbation, Refinement, feature_map
-from dfrepro.train.models import Backbone, Detector, Output
+from dfrepro.train.losses import CrossEntropy
+from dfrepro.train.models import Backbone, Detector, Output, build_detector
 
 Attention = Literal["quality", "squeeze"]
 TINY = 1e-8  # under a norm or an area of zero
@@ -33,8 +34,9 @@ class FPG:
 
     attention: fed by the quality branch ("quality", the code) or by the averaged channels ("squeeze", as in
     Squeeze-and-Excitation). quality_width, attention_width, dropout: of the detector. order: Table 1's, one refinement
-    alone, or "none", the baseline. perturbation, overlap (t), eps, probability, positions: see `Refinement`.
-    similarity, quality: the weights of the loss' two other terms.
+    alone, or "none". perturbation, overlap (t), eps, probability, positions: see `Refinement`. similarity, quality: the
+    weights of the loss' two other terms. plain: the network alone, on cross-entropy: the self-blending baseline that
+    the supplement compares with, without branch, attention and the two other terms.
     """
 
     attention: Attention = "quality"
@@ -49,15 +51,16 @@ class FPG:
     positions: int = 1
     similarity: float = 0.075
     quality: float = 1.0
+    plain: bool = False
 
     def refinement(self) -> Refinement | None:
-        """The hook that refines a batch before a step; None for the baseline."""
+        """The hook that refines a batch before a step; None for the baselines."""
         if self.order == "none":
             return None
         return Refinement(self.order, self.perturbation, self.overlap, self.eps, self.probability, self.positions)
 
-    def loss(self, target: QualityTarget) -> "FPGLoss":
-        return FPGLoss(target, self.similarity, self.quality)
+    def loss(self, target: QualityTarget) -> "FPGLoss | CrossEntropy":
+        return CrossEntropy() if self.plain else FPGLoss(target, self.similarity, self.quality)
 
 
 # the variants behind the runs of papers/fpg/README.md (fpg-third is fpg-full, stopped early)
@@ -66,12 +69,16 @@ VARIANTS: Mapping[str, FPG] = {
     "fpg-ms": FPG(order="M->S"),
     "fpg-discrete": FPG(perturbation="discrete"),
     "fpg-random-sign": FPG(perturbation="random"),
+    "fpg-squeeze": FPG(attention="squeeze"),
     "fpg-baseline": FPG(order="none"),
+    "fpg-plain": FPG(order="none", plain=True),
 }
 
 
-def build(variant: FPG, spec: Backbone, seed: int) -> "FPGDetector":
+def build(variant: FPG, spec: Backbone, seed: int) -> "Detector":
     """The variant's detector on a timm network in stages. Initial weights depend on `seed` alone."""
+    if variant.plain:
+        return build_detector(replace(spec, kwargs={**spec.kwargs, "drop_rate": variant.dropout}), seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return FPGDetector(spec, variant)
@@ -130,7 +137,7 @@ class QualityBranch(nn.Module):
     def __init__(self, channels: int, width: int):
         super().__init__()
         self.separable = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1, groups=channels),
+            nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False),
             nn.Conv2d(channels, width, 1, bias=False),  # batch-norm has the bias
             nn.BatchNorm2d(width),
             nn.ReLU(),
@@ -143,10 +150,11 @@ class QualityBranch(nn.Module):
 
 
 class ChannelAttention(nn.Sequential):
-    """(B, inputs) -> weights (B, channels) in (0, 1), through `width` (supplement: 256)."""
+    """(B, inputs) -> weights (B, channels) in (0, 1), through `width` (supplement: 256), without biases."""
 
     def __init__(self, inputs: int, width: int, channels: int):
-        super().__init__(nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, channels), nn.Sigmoid())
+        layers = nn.Linear(inputs, width, bias=False), nn.Linear(width, channels, bias=False)
+        super().__init__(layers[0], nn.ReLU(), layers[1], nn.Sigmoid())
 
 
 # --- the loss -----------------------------------------------------------------------------------------------------

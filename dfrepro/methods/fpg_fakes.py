@@ -3,7 +3,7 @@
 The refinement itself is `dfrepro.methods.fpg_refine`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,9 +12,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from dfrepro.errors import WorkbookError
-from dfrepro.forge.masks import KERNELS, RASTER_SIZES, SECOND_SIGMAS
+from dfrepro.forge.masks import RASTER_SIZES
 
 FAKE = 1
+KERNELS = range(17, 26, 2)  # px of the raster: the public code's, of refined masks
+SIGMAS = (15, 45)  # px of the raster, inclusive
 MIN_OPACITY = 0.1  # below it, a source worked out of the fake is mostly rounding
 
 
@@ -95,9 +97,10 @@ def estimated_source(fake: Tensor, real: Tensor, mask: Tensor) -> Tensor:
 
 
 class Kernels(NamedTuple):
-    """The two windows of `soften` for each of b masks, in pixels of a raster of `raster` a side: the recipe's draws."""
+    """The two windows of `soften` for each of b masks, in pixels of a raster of `rows` x `columns`; each (b,)."""
 
-    raster: Tensor
+    rows: Tensor
+    columns: Tensor
     first: Tensor
     second: Tensor
     sigma: Tensor
@@ -121,9 +124,10 @@ class Draws:
             return torch.randint(low, high + 1, (b,), generator=generator, device=generator.device).float()
 
         applied = bool(torch.rand((), generator=generator, device=generator.device) < probability)
-        raster, sigma = integers(*RASTER_SIZES), integers(*SECOND_SIGMAS)
+        rows, columns = integers(*RASTER_SIZES), integers(*RASTER_SIZES)
         first, second = (KERNELS.start + KERNELS.step * integers(0, len(KERNELS) - 1) for _ in range(2))
-        return cls(applied, uniform(), 2 * integers(0, 1) - 1, Kernels(raster, first, second, sigma))
+        kernels = Kernels(rows, columns, first, second, integers(*SIGMAS))
+        return cls(applied, uniform(), 2 * integers(0, 1) - 1, kernels)
 
     def to(self, device: torch.device) -> "Draws":
         kernels = Kernels(*(draw.to(device) for draw in self.kernels))
@@ -134,19 +138,27 @@ class Draws:
 
 
 def soften(inside: Tensor, kernels: Kernels) -> tuple[Tensor, Tensor]:
-    """Erode regions (b, S, S) of bool and soften their edges, as the self-blending recipe does with its masks.
+    """Erode regions (b, S, S) of bool and soften their edges, as FPG's public code does with refined masks.
 
     Returns masks (b, S, S) float32 with a maximum of 1, and (b,) bool: whether the erosion left anything (else 0).
-    What `dfrepro.forge.masks.soften` does to one, but that it shrinks a window that leaves nothing. The recipe's
-    windows refer to a raster of the whole picture, so here they are scaled by S / raster.
+    The code brings the mask to a raster whose height and width are drawn each for itself, blurs it, keeps the ones,
+    blurs again and goes back. "Blur and keep the ones" is an erosion by the window; the raster is laid over the whole
+    picture, so its windows are scaled by S / rows and S / columns instead.
     """
-    scale = inside.shape[-1] / kernels.raster
-    widest = int(_odd(torch.tensor(KERNELS[-1] * inside.shape[-1] / RASTER_SIZES[0])))
+    side = inside.shape[-1]
+    scales = side / kernels.columns, side / kernels.rows  # of the windows along a row, along a column
+    widest = int(_odd(torch.tensor(KERNELS[-1] * side / RASTER_SIZES[0])))
     offsets = torch.arange(widest, device=inside.device) - widest // 2  # (K,)
-    first, second = (offsets.abs() <= (_odd(k * scale) // 2)[:, None] for k in kernels[1:3])  # (b, K)
-    core = _both_ways(inside.float(), first.float(), lambda sums: (sums == first.sum(1)[:, None, None]).float())
-    bell = torch.exp(-0.5 * (offsets / (kernels.sigma * scale)[:, None]) ** 2) * second
-    soft = _both_ways(core, bell / bell.sum(1, keepdim=True), lambda sums: sums)
+
+    def windows(kernel: Tensor) -> list[Tensor]:
+        return [(offsets.abs() <= (_odd(kernel * scale) // 2)[:, None]).float() for scale in scales]  # (b, K) each
+
+    def bells(kernel: Tensor) -> list[Tensor]:
+        cut = zip(windows(kernel), scales)
+        return [torch.exp(-0.5 * (offsets / (kernels.sigma * by)[:, None]) ** 2) * window for window, by in cut]
+
+    core = _both_ways(inside.float(), windows(kernels.first), lambda x, taps: (x == taps.sum(1)[:, None, None]).float())
+    soft = _both_ways(core, bells(kernels.second), lambda x, taps: x / taps.sum(1)[:, None, None])
     highest = soft.amax((1, 2))
     return soft / highest.clamp_min(torch.finfo(soft.dtype).tiny)[:, None, None], core.amax((1, 2)) > 0
 
@@ -156,11 +168,15 @@ def _odd(kernel: Tensor) -> Tensor:
     return (2 * (kernel / 2).floor() + 1).clamp_min(1)
 
 
-def _both_ways(x: Tensor, taps: Tensor, then: Callable[[Tensor], Tensor]) -> Tensor:
-    """Filter the rows, then the columns, of (b, S, S), each picture by its own taps (b, K); borders are replicated."""
-    half = taps.shape[1] // 2
+def _both_ways(x: Tensor, both: Sequence[Tensor], then: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Filter (b, S, S) along its rows, then its columns, each picture by its own taps (b, K); borders are replicated.
+
+    `then`, of the sums and the taps, follows each of the two.
+    """
+    half = both[0].shape[1] // 2
     with torch.autocast(x.device.type, enabled=False):  # bfloat16 would show as steps in the mask
-        for _ in range(2):
+        for taps in both:
             padded = functional.pad(x[None], (half, half, 0, 0), mode="replicate")  # (1, b, S, S + K − 1)
-            x = then(functional.conv2d(padded, taps[:, None, None], groups=len(taps))[0]).transpose(1, 2)
+            sums = functional.conv2d(padded, taps[:, None, None], groups=len(taps))[0]
+            x = then(sums, taps).transpose(1, 2)
     return x

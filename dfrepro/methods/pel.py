@@ -19,7 +19,7 @@ is the binary one of z.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -70,6 +70,10 @@ class Variant:
         if not self.streams:
             raise WorkbookError("streams is empty", where="PEL", remedy=f"Name one or both of {', '.join(STREAMS)}")
 
+    @property
+    def has_modules(self) -> bool:
+        return bool(self.denoisers) or self.attention or self.mutual
+
 
 def _known(name: str, values: Sequence[str], known: Sequence[str] | Mapping[str, object]) -> None:
     if not set(values) <= set(known) or len(set(values)) < len(values):
@@ -95,6 +99,14 @@ VARIANTS: dict[str, Variant] = {
     "no-noise": Variant(denoisers=()),
     "freq-coarse": Variant(("freq",), (), False, False, bank="coarse"),
 }
+# What a variant with modules is with Eq. 4 and every initial weight as printed
+VARIANTS |= {f"{name}-printed": replace(v, start="printed") for name, v in VARIANTS.items() if v.has_modules}
+# Other readings of the frequency input's size and of "convolutional block" (papers/pel/DEVIATIONS.md)
+VARIANTS |= {
+    "full-double": Variant(size="double", start="printed"),
+    "full-unpadded": Variant(size="unpadded", start="printed"),
+    "full-stem": Variant(stem_is_block=True, start="printed"),
+}
 TABLE_4 = ("rgb", "freq", "rgb-modules", "freq-modules", "two-stream", "self", "mutual", "full")
 TABLE_5 = ("full", "mean3", "nlm3", "median5", "median7", "median35", "median357")
 
@@ -103,7 +115,10 @@ TABLE_5 = ("full", "mean3", "nlm3", "median5", "median7", "median35", "median357
 
 
 class NoiseEnhancement(nn.Module):
-    """Eq. 2 and 3 on (B, C, h, w). Several denoisers: the sigmoid of each noise, and a grouped 1 × 1 convolution."""
+    """Eq. 2 and 3 on (B, C, h, w). Several denoisers: the sigmoid of each noise, and a grouped 1 × 1 convolution.
+
+    float32 whatever the autocast: the noise is a small difference of large numbers.
+    """
 
     def __init__(self, channels: int, denoisers: Sequence[str], start: Start = "identity"):
         super().__init__()
@@ -112,10 +127,12 @@ class NoiseEnhancement(nn.Module):
         self.bias = _depthwise(1, channels, start, fan_in=len(denoisers))  # b
 
     def forward(self, f: Tensor) -> Tensor:
-        out = f + self.bias
-        for denoise, a in zip(self.denoisers, self.weight):
-            out = torch.addcmul(out, a, torch.sigmoid(f - denoise(f)))
-        return out
+        with torch.autocast(f.device.type, enabled=False):
+            f = f.to(self.bias.dtype)
+            out = f + self.bias
+            for denoise, a in zip(self.denoisers, self.weight):
+                out = torch.addcmul(out, a, torch.sigmoid(f - denoise(f)))
+            return out
 
 
 class ChannelAttention(nn.Module):

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dfrepro.errors import WorkbookError
-from dfrepro.methods.pel import PEL, Enhancement
+from dfrepro.methods.pel import PEL, ChannelAttention, Enhancement, MutualEnhancement, NoiseEnhancement
 from dfrepro.methods.pel_streams import evaluating
 from dfrepro.train.models import Output
+
+TINY = 1e-20  # under a mean square: features of a black face may be flat
 
 
 class StreamView(nn.Module):
@@ -41,47 +43,79 @@ class StreamView(nn.Module):
         return self.model.read(tops)._replace(maps=tops[self.place])
 
 
-class Residuals(NamedTuple):
-    """What enhancement adds, f_out − f_in (B, C, h, w), by stream. Empty for a variant without that module."""
+class Change(NamedTuple):
+    """Features of one stream before and after a module, (B, C, h, w) each."""
 
-    self_enhancement: dict[str, Tensor]  # of the first module, Figure 3
-    mutual: dict[str, Tensor]  # of the last module, Figure 4
+    before: Tensor
+    after: Tensor
+
+    @property
+    def added(self) -> Tensor:
+        """The residual, f_out − f_in."""
+        return self.after - self.before
+
+
+Changes = dict[tuple[str, str], Change]  # by module ("self", "mutual") and stream ("rgb", "freq")
 
 
 @torch.no_grad()
-def residuals(model: PEL, images: Tensor) -> Residuals:
-    """The residuals of the first self-enhancement and of the last mutual one, in evaluation mode."""
+def changes(model: PEL, images: Tensor) -> Changes:
+    """What the first self-enhancement (Figure 3) and the last mutual one (Figure 4) do, in evaluation mode.
+
+    Modules that a variant lacks are absent.
+    """
     enhancements = [module for module in model.enhancements if isinstance(module, Enhancement)]
     own = [list(e.own) for e in enhancements if not isinstance(e.own[0], nn.Identity)][:1]
     mutual = [e.mutual for e in enhancements if not isinstance(e.mutual, nn.Identity)][-1:]
     with _watching([*chain(*own), *mutual]) as seen, evaluating(model):
         model(images)
     names = list(model.streams)
-    return Residuals(
-        {name: seen[module][0] for modules in own for name, module in zip(names, modules)},
-        {name: residual for module in mutual for name, residual in zip(names, seen[module])},
-    )
+    found = {("self", name): seen[module][0] for modules in own for name, module in zip(names, modules)}
+    return found | {("mutual", name): change for module in mutual for name, change in zip(names, seen[module])}
 
 
-def energy(residual: Tensor, size: int, *, centred: bool = False) -> Tensor:
-    """Where a residual (B, C, h, w) is: its mean square over the channels, resized to (B, size, size), not negative.
+@torch.no_grad()
+def shares(model: PEL, images: Tensor) -> dict[str, Tensor]:
+    """How much a kind of module does, (B,) each: root mean square of what it adds over that of what came in.
+
+    "noise", "attention", "mutual", each the mean over its places and streams; both sides without each channel's mean
+    over the face (see `energy`). A module at its start of zero has 0; absent kinds are absent.
+    """
+    kinds = {NoiseEnhancement: "noise", ChannelAttention: "attention", MutualEnhancement: "mutual"}
+    places = [module for module in model.modules() if type(module) in kinds]
+    with _watching(places) as seen, evaluating(model):
+        model(images)
+    found: dict[str, list[Tensor]] = {}
+    for module in places:
+        for change in seen[module]:
+            added, before = (_centred(x).square().mean((1, 2, 3)) for x in (change.added, change.before))
+            found.setdefault(kinds[type(module)], []).append((added / before.clamp_min(TINY)).sqrt())
+    return {kind: torch.stack(values).mean(0) for kind, values in found.items()}
+
+
+def energy(features: Tensor, size: int, *, centred: bool = False) -> Tensor:
+    """Where features (B, C, h, w) are: their mean square over the channels, resized to (B, size, size), not negative.
 
     `centred`: of each channel's deviation from its mean over the image. The noise block adds b + a/2 wherever there is
     no noise, and that is no clue.
     """
     if centred:
-        residual = residual - residual.mean((2, 3), keepdim=True)
-    return functional.interpolate(residual.square().mean(1, keepdim=True), (size, size), mode="bilinear")[:, 0]
+        features = _centred(features)
+    return functional.interpolate(features.square().mean(1, keepdim=True), (size, size), mode="bilinear")[:, 0]
+
+
+def _centred(features: Tensor) -> Tensor:
+    return features - features.mean((2, 3), keepdim=True)
 
 
 @contextmanager
-def _watching(modules: Sequence[nn.Module]) -> Iterator[dict[nn.Module, list[Tensor]]]:
-    """What each module adds to each of its inputs, filled in by the forward passes inside."""
-    seen: dict[nn.Module, list[Tensor]] = {}
+def _watching(modules: Sequence[nn.Module]) -> Iterator[dict[nn.Module, list[Change]]]:
+    """What each module makes of each of its inputs, filled in by the forward passes inside."""
+    seen: dict[nn.Module, list[Change]] = {}
 
     def hook(module: nn.Module, inputs: tuple[Any], output: Any) -> None:
         before, after = (x if isinstance(x, list) else [x] for x in (inputs[0], output))
-        seen[module] = [b - a for a, b in zip(before, after)]
+        seen[module] = [Change(a, b) for a, b in zip(before, after)]
 
     handles = [module.register_forward_hook(hook) for module in modules]
     try:

@@ -5,12 +5,13 @@ each frequency of each colour, at half resolution -> standardised by the trainin
 
 All of it is linear up to a constant, so it is computed as one: the learned 192 → 64 mixture is multiplied into the
 fixed filters, and the result is one 8 × 8 convolution 3 → 64 at stride 2. The 192 maps exist only in `coefficients`,
-which tests and statistics read. This convolution is float32 whatever the autocast: a frequency is a small difference
-of large numbers.
+which tests and statistics read. This convolution is float32 whatever the autocast, and on a GPU without TF32, whose
+ten bits cuDNN takes by default: a frequency is a small difference of large numbers.
 """
 
-from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -121,10 +122,11 @@ class FrequencyInput(nn.Module):
         """Eq. 1, not standardised: (B, 192, h, w), h = S/2, or S/2 − 3 without borders. For images in [0, 1] the
         luma's DC lies in [−4, 4]."""
         x = self._bordered(images) / 255
-        return functional.conv2d(x, self.filters, self.offset, stride=STRIDE)
+        with _exact(images.device.type):
+            return functional.conv2d(x, self.filters, self.offset, stride=STRIDE)
 
     def forward(self, images: Tensor) -> Tensor:
-        with torch.autocast(images.device.type, enabled=False):
+        with _exact(images.device.type):
             kernel, bias = self.folded()
             x = functional.conv2d(self._bordered(images), kernel, bias, stride=STRIDE)
             return self._resized(x, images.shape[-2:])
@@ -172,6 +174,21 @@ def measure(batches: Iterable[Tensor], bank: Bank = "fine", size: Size = "half")
     mean = total / count
     deviation = (square / count - mean.square()).clamp_min(LEAST_DEVIATION**2).sqrt()
     return Statistics(mean.float(), deviation.float())
+
+
+@contextmanager
+def _exact(device: str) -> Iterator[None]:
+    """float32 proper inside: no autocast, and no TF32 in cuDNN's convolutions or in matrix products."""
+    libraries: tuple[Any, ...] = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = [library.allow_tf32 for library in libraries]
+    for library in libraries:
+        library.allow_tf32 = False
+    try:
+        with torch.autocast(device, enabled=False):
+            yield
+    finally:
+        for library, allowed in zip(libraries, before):
+            library.allow_tf32 = allowed
 
 
 def _mark_measured(module: nn.Module, _: object) -> None:

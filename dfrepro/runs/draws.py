@@ -57,7 +57,7 @@ def _transform(spec: Spec, inputs: Inputs, **forge: Any) -> Transform | None:
     if fakes == "sbi":
         from dfrepro.forge.sbi import SelfBlend
 
-        return Pairs(SelfBlend(size, **margin, **forge))
+        return Pairs(SelfBlend(size, **margin, **spec["data"]["forge"], **forge))
     if fakes == "fia-usa":
         from dfrepro.forge.fia_usa import FiaUsa
         from dfrepro.forge.reconstruct import Reconstructions

@@ -9,12 +9,12 @@ import torch
 
 from dfrepro.data.dataset import centre, select
 from dfrepro.data.manifest import FaceStore
-from dfrepro.methods.fpg import FPG, VARIANTS, FPGDetector
+from dfrepro.methods.fpg import FPG, VARIANTS
 from dfrepro.methods.fpg import build as build_fpg
 from dfrepro.methods.fpg_quality import LaplacianQuality, ManifestQuality, QualityTarget
 from dfrepro.runs import Ingredients, Inputs, Measurement, Spec, variant
 from dfrepro.runs.draws import some_faces, training_data, window
-from dfrepro.train.models import Backbone
+from dfrepro.train.models import Backbone, Detector
 
 REGION = 8  # positions a side that Grad-CAM's map needs to tell a region of a small face
 FULL_SIZE = 224  # px: from here on the last features have 7 positions a side or more, and are the paper's layer
@@ -22,7 +22,7 @@ QUALITY_FACES = 512
 SALIENCY_FRAMES = 4  # of a video
 
 
-def build(spec: Spec) -> FPGDetector:
+def build(spec: Spec) -> Detector:
     return build_fpg(variant_of(spec), Backbone(**spec["backbone"]), spec["seed"])
 
 
@@ -55,7 +55,7 @@ def quality_target(spec: Spec, store: FaceStore) -> QualityTarget:
     return LaplacianQuality.of_faces(faces)
 
 
-def measure(detector: FPGDetector, spec: Spec, stores: Mapping[str, FaceStore], inputs: Inputs) -> list[Measurement]:
+def measure(detector: Detector, spec: Spec, stores: Mapping[str, FaceStore], inputs: Inputs) -> list[Measurement]:
     """P0-C4 on the test sets whose fakes have true masks: how much of Grad-CAM's mass lies inside, and by chance would.
 
     `saliency_inside`: the mean share over fakes; a map that is zero everywhere has none and is counted apart.
@@ -76,7 +76,7 @@ def measure(detector: FPGDetector, spec: Spec, stores: Mapping[str, FaceStore], 
     return found
 
 
-def saliency(detector: FPGDetector, spec: Spec, store: FaceStore, batch: int = 128) -> tuple[np.ndarray, np.ndarray]:
+def saliency(detector: Detector, spec: Spec, store: FaceStore, batch: int = 128) -> tuple[np.ndarray, np.ndarray]:
     """Of test fakes with masks: the share of Grad-CAM's mass inside (NaN: an empty map), and the mask's own share."""
     from dfrepro.explain.cam import grad_cam, share_inside
 

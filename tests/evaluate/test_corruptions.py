@@ -153,7 +153,7 @@ def test_noise_has_its_variance_in_y_cb_and_cr(level):
 
 
 @pytest.mark.parametrize("level", range(1, 6))
-def test_blur_is_a_gaussian_scaled_with_the_picture(images, level):
+def test_blur_below_256_pixels_is_a_gaussian_scaled_with_the_picture(images, level):
     kernel = CORRUPTIONS["blur"].levels[level - 1] * 64 / 256
     size = max(3, 2 * int(kernel / 2) + 1)
     x = np.arange(size) - size // 2
@@ -165,13 +165,14 @@ def test_blur_is_a_gaussian_scaled_with_the_picture(images, level):
     assert np.abs(corrupt(images, "blur", level) - expected).max() < 1.5  # OpenCV's weights have 8 bits
 
 
-def test_blur_at_256_pixels_has_the_published_kernels():
-    impulse = np.zeros((1, 256, 256, 3), np.uint8)
-    impulse[:, 128, :] = 255  # a line, so that 8 bits hold the profile
+@pytest.mark.parametrize("side", [256, 380, 512])
+def test_blur_from_256_pixels_on_has_the_published_kernels(side):
+    impulse = np.zeros((1, side, side, 3), np.uint8)
+    impulse[:, side // 2, :] = 255  # a line, so that 8 bits hold the profile
     for level, kernel in enumerate((7, 9, 13, 17, 21), start=1):
-        profile = corrupt(impulse, "blur", level)[0, :, 128, 0].astype(float)
+        profile = corrupt(impulse, "blur", level)[0, :, side // 2, 0].astype(float)
         assert np.count_nonzero(profile) <= kernel
-        spread = np.sqrt((profile * (np.arange(256) - 128) ** 2).sum() / profile.sum())
+        spread = np.sqrt((profile * (np.arange(side) - side // 2) ** 2).sum() / profile.sum())
         assert spread == pytest.approx(kernel / 6, rel=0.06)
 
 

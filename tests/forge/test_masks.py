@@ -12,8 +12,8 @@ from dfrepro.forge.masks import (
     FIELD_LIMIT,
     FIELD_STRIDE,
     FOREHEAD,
-    FOUR_KEYPOINTS,
     MASK_KINDS,
+    MICRO,
     MIRROR,
     Kernels,
     _relative_size,
@@ -23,6 +23,7 @@ from dfrepro.forge.masks import (
     face_of,
     fill,
     flip_landmarks,
+    hard_mask,
     odd,
     regions,
     soft_mask,
@@ -77,11 +78,6 @@ def test_the_face_is_the_box_of_the_first_68_points_and_its_frame_the_recipes_cr
     face = face_of(points)
     assert face == (50, 60, 60, 60)
     assert face.frame == (2 * 60, 2.4 * 60)
-
-
-def test_the_four_points_of_the_rectangle_are_two_mirrored_pairs():
-    left_brow, right_brow, right_jaw, left_jaw = FOUR_KEYPOINTS
-    assert (MIRROR[left_brow], MIRROR[left_jaw]) == (right_brow, right_jaw)
 
 
 def test_the_forehead_runs_along_the_hairline(landmarks):
@@ -145,8 +141,6 @@ def test_masks_are_never_empty_and_end_within_the_blur_of_their_region(kind, see
     outside = np.min([distance_to_hull(part, (160, 160)) for part in parts], axis=0)
     widest = (FIELD_LIMIT + 12) * max(face.frame) / 192 + 2  # half of the largest kernel, in the picture's pixels
     assert picture[outside > widest].max(initial=0) == 0
-    hull = distance_to_hull(landmarks, (160, 160))
-    assert picture[hull > widest].max(initial=0) == 0
 
 
 def test_the_widest_blur_of_the_farthest_displaced_region_ends_within_the_masks_box(landmarks, monkeypatch):
@@ -188,22 +182,47 @@ def test_the_channels_of_a_picture_do_not_matter_to_its_mask(landmarks):
 def test_small_regions_get_small_kernels(kind, landmarks):
     """An eye under kernels made for a face would be a blur as wide as the face is."""
     masks = [
-        soft_mask(regions(landmarks, kind), face_of(landmarks), (160, 160), np.random.default_rng(seed)).full(
-            (160, 160)
-        )
+        soft_mask(
+            regions(landmarks, kind, each_eye=True), face_of(landmarks), (160, 160), np.random.default_rng(seed)
+        ).full((160, 160))
         for seed in range(20)
     ]
-    region = fill(regions(landmarks, kind), (160, 160))
+    region = fill(regions(landmarks, kind, each_eye=True), (160, 160))
     area = np.array([mask.sum() for mask in masks]) / region.sum()
     assert area.min() > 0.25
     assert area.max() < 2.0
 
 
-def test_eyes_are_two_regions_that_leave_the_bridge_of_the_nose_free(landmarks):
-    raster = fill(regions(landmarks, "eyes"), (160, 160))
-    assert scipy.ndimage.label(raster)[1] == 2
-    x, y = landmarks[27].astype(int)
-    assert raster[y, x] == 0
+def test_the_eyes_are_one_hull_over_the_bridge_of_the_nose_or_one_an_eye(landmarks):
+    """M_e = H(K_eyes): the smallest convex region with all twelve points in it, found by brute force."""
+    (hull,) = regions(landmarks, "eyes")
+    filled = fill([hull], (160, 160)).astype(bool)
+    distance = distance_to_hull(landmarks[36:48], (160, 160))
+    assert filled[distance <= -1 / 16].all()
+    assert not filled[distance > 1].any()
+    x, y = landmarks[36:48].mean(0).astype(int)  # between the eyes
+    assert filled[y, x]
+    each = fill(regions(landmarks, "eyes", each_eye=True), (160, 160))
+    assert scipy.ndimage.label(each)[1] == 2
+    assert each[y, x] == 0
+    assert len(regions(landmarks, "eyes+mouth", each_eye=True)) == 1 + len(regions(landmarks, "eyes+mouth")) == 3
+
+
+@pytest.mark.parametrize("kind", MICRO)
+def test_a_hard_mask_is_0_and_1_and_its_hulls_and_nothing_else(kind, landmarks):
+    parts = regions(landmarks + 0.37, kind)
+    picture = hard_mask(parts, (160, 160, 3)).full((160, 160))
+    assert set(np.unique(picture)) == {0, 1}
+    distance = np.min([distance_to_hull(part, (160, 160)) for part in parts], axis=0)
+    assert picture[distance <= -1 / 16].all()
+    assert not picture[distance > 1].any()
+
+
+def test_a_hard_mask_may_leave_the_picture_but_not_lie_outside(landmarks):
+    beyond = regions(landmarks - (60, 0), "eyes")
+    assert hard_mask(beyond, (160, 160)).box.x0 == 0
+    with pytest.raises(WorkbookError, match="outside the picture"):
+        hard_mask(regions(landmarks + 1000, "eyes"), (160, 160))
 
 
 def test_eyes_and_mouth_is_the_union(landmarks):
@@ -212,10 +231,15 @@ def test_eyes_and_mouth_is_the_union(landmarks):
     np.testing.assert_array_equal(fill(regions(landmarks, "eyes+mouth"), shape), union)
 
 
-def test_the_rectangle_has_four_corners_and_lies_in_the_hull(landmarks):
-    (corners,) = regions(landmarks, "rectangle")
+def test_the_rectangle_is_upright_and_holds_every_landmark_and_no_more(landmarks):
+    """The approximation of the face's contour: it holds the hull, and every side of it touches a landmark."""
+    points = landmarks + np.random.default_rng(0).normal(0, 1, landmarks.shape).astype(np.float32)
+    (corners,) = regions(points, "rectangle")
     assert corners.shape == (4, 2)
-    assert (fill([corners], (160, 160)) <= fill(regions(landmarks), (160, 160))).all()
+    assert {tuple(corner) for corner in corners} == {
+        (x, y) for x in (min(points[:, 0]), max(points[:, 0])) for y in (min(points[:, 1]), max(points[:, 1]))
+    }
+    assert (fill([corners], (160, 160)) >= fill(regions(points), (160, 160))).all()
 
 
 def test_overlapping_parts_have_no_hole():

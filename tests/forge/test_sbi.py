@@ -6,6 +6,8 @@ import pickle
 import numpy as np
 import pytest
 
+from dfrepro.errors import WorkbookError
+from dfrepro.forge import sbi
 from dfrepro.forge.blend import PairTransform, apply
 from dfrepro.forge.sbi import RATIOS, SelfBlend
 
@@ -150,3 +152,30 @@ def test_small_crops_of_the_laptop_scale_work(image, landmarks):
         pair = SelfBlend(64, margin=None)(small, points, np.random.default_rng(seed))
         assert pair.mask.max() > 0.97
         assert (pair.real != pair.fake).any()
+
+
+def test_with_the_other_papers_augmentation_only_what_follows_the_blend_is_another(image, landmarks, monkeypatch):
+    """FIA-USA's control: the same self-blend, CutOut and noise in place of the joint colour and JPEG."""
+    monkeypatch.setattr(sbi, "draw_joint_transform", lambda *_: [])
+    plain = SelfBlend(96)(image, landmarks, np.random.default_rng(3))
+    monkeypatch.setattr(sbi, "draw_cutout", lambda pair, _: pair)
+    monkeypatch.setattr(sbi, "draw_noise", lambda pair, _: pair)
+    other = SelfBlend(96, augment="fia-usa")(image, landmarks, np.random.default_rng(3))
+    for name in ("real", "fake", "mask", "ratio"):
+        np.testing.assert_array_equal(getattr(plain, name), getattr(other, name))
+
+
+def test_the_control_gets_holes_and_noise(image, landmarks):
+    image, holes = np.full_like(image, 128), 0
+    for seed in range(60):
+        pair = SelfBlend(96, augment="fia-usa")(image, landmarks, np.random.default_rng(seed))
+        black = (pair.real == 0).all(-1) & (pair.fake == 0).all(-1)
+        holes += black.sum() > 9 * 9
+        np.testing.assert_array_equal(pair.real[pair.mask == 0], pair.fake[pair.mask == 0])
+    assert 10 < holes < 50
+
+
+@pytest.mark.parametrize("wrong", [{"augment": "none"}, {"augment": "fia-usa", "with_source": True}])
+def test_an_augmentation_that_cannot_be_is_refused(wrong):
+    with pytest.raises(WorkbookError, match="augment"):
+        SelfBlend(96, **wrong)

@@ -27,6 +27,7 @@ from dfrepro.methods.fia_usa_affs import (
     NORMALISATIONS,
     ChannelErrors,
     ChannelSelection,
+    agreement,
     kept_channels,
     rank_channels,
     squared_error,
@@ -90,7 +91,7 @@ def ranked(variant: Variant, spec: Backbone = TINY, seed: int = 0) -> fia_usa.Fi
 # --- RCR ----------------------------------------------------------------------------------------------------------
 
 
-def brute_force(real: Tensor, fake: Tensor, masks: Tensor, tau: float) -> tuple[float, float]:
+def brute_force(real: Tensor, fake: Tensor, masks: Tensor, tau: float, inside: float) -> tuple[float, float]:
     """Eq. 4 to 6, pixel pair by pixel pair; δ divided by the number of pairs."""
     cell = masks.shape[-1] // real.shape[-1]
 
@@ -99,7 +100,7 @@ def brute_force(real: Tensor, fake: Tensor, masks: Tensor, tau: float) -> tuple[
         for i in range(x.shape[-2]):
             for j in range(x.shape[-1]):
                 share = mask[i * cell : (i + 1) * cell, j * cell : (j + 1) * cell].mean()
-                if share > 0.95 if want_inside else share < 0.05:
+                if share > inside if want_inside else share < 0.05:
                     found.append(x[:, i, j].numpy())
         return found
 
@@ -109,7 +110,7 @@ def brute_force(real: Tensor, fake: Tensor, masks: Tensor, tau: float) -> tuple[
 
     sums = np.zeros(4)
     for r, f, mask in zip(real, fake, masks):
-        r_in, r_out, f_in, f_out = (pixels(x, mask, inside) for x in (r, f) for inside in (True, False))
+        r_in, r_out, f_in, f_out = (pixels(x, mask, want) for x in (r, f) for want in (True, False))
         pairs = [(f_in, f_out), (r_in, r_out), (r_in, f_in), (r_out, f_out)]
         sums += [math.exp(delta(a, b) / tau) for a, b in pairs]
     return -math.log(sums[1] / (sums[1] + sums[0])), -math.log(sums[3] / (sums[3] + sums[2]))
@@ -118,12 +119,13 @@ def brute_force(real: Tensor, fake: Tensor, masks: Tensor, tau: float) -> tuple[
 MASKS = box_masks((8, 8, 24, 24), (0, 4, 17, 31), (3, 9, 22, 26))  # the last two cut through cells
 
 
-@pytest.mark.parametrize("tau", [0.7, 0.1])
-def test_rcr_is_the_sum_over_all_pairs_of_pixels_divided_by_their_number(tau):
+@pytest.mark.parametrize(("tau", "inside"), [(0.7, 0.5), (0.1, 0.5), (0.7, 0.95)])
+def test_rcr_is_the_sum_over_all_pairs_of_pixels_divided_by_their_number(tau, inside):
     masks = functional.avg_pool2d(MASKS[:, None], 3, stride=1, padding=1)[:, 0]  # soft edges
     real, fake = random(3, 5, 8, 8), random(3, 5, 8, 8, seed=1) + 0.3
-    found = rcr(real, fake, masks, tau)
-    assert (found.pcr.item(), found.icr.item()) == pytest.approx(brute_force(real, fake, masks, tau), rel=1e-12)
+    found = rcr(real, fake, masks, tau, inside=inside)
+    expected = brute_force(real, fake, masks, tau, inside)
+    assert (found.pcr.item(), found.icr.item()) == pytest.approx(expected, rel=1e-12)
     assert found.skipped == 0
 
 
@@ -163,6 +165,23 @@ def test_gradients_through_rcr_are_those_of_finite_differences(term):
     inputs = [random(2, 3, 6, 6, seed=seed).requires_grad_() for seed in (0, 1)]
     masks = functional.interpolate(masks[:, None], (24, 24), mode="area")[:, 0]
     assert torch.autograd.gradcheck(lambda r, f: getattr(rcr(r, f, masks), term), inputs)
+
+
+@pytest.mark.parametrize("inside", [0.5, 0.95])
+def test_coverage_multiplies_by_the_share_of_pairs_that_have_a_say(inside):
+    masks = box_masks((8, 8, 24, 24), (4, 4, 16, 8), (0, 4, 16, 32), (0, 0, 2, 2), (0, 8, 16, 28))
+    real, fake = random(5, 4, 8, 8), random(5, 4, 8, 8, seed=1)
+    plain, scaled = (rcr(real, fake, masks, inside=inside, coverage=on) for on in (False, True))
+    assert plain.skipped.item() == pytest.approx(2 / 5)
+    torch.testing.assert_close(torch.stack(scaled[:2]), 3 / 5 * torch.stack(plain[:2]))
+    assert scaled.skipped == plain.skipped
+
+
+def test_a_cell_is_inside_where_the_mask_covers_more_of_it_than_it_is_told():
+    mask = box_masks((1, 4, 24, 24))  # its first column of cells is covered by three quarters
+    for inside, columns in ((0.5, 6), (0.95, 5)):
+        found = regions(mask, (8, 8), inside)[0, 0].reshape(8, 8)
+        assert found.sum() == columns * 5
 
 
 def test_boundary_cells_belong_to_neither_region():
@@ -410,6 +429,26 @@ def test_ranking_is_in_evaluation_mode_repeatable_and_leaves_the_network_as_it_w
     assert all(torch.equal(state[name], value) for name, value in detector.state_dict().items())
 
 
+@pytest.mark.parametrize("normalisation", NORMALISATIONS)
+def test_the_variant_says_how_a_difference_is_normalised(normalisation):
+    variant, batch = Variant(normalisation=normalisation), pair_batch()
+    detector = build(variant, TINY, 0).eval()
+    with torch.no_grad():
+        real, fake = (detector.stages(detector.preprocess(batch["image"][k::2]))[1][0] for k in (0, 1))
+    expected = errors_of(real, fake, batch["mask"][1::2] / 255, normalisation)
+    torch.testing.assert_close(rank_channels(detector, [batch])[0], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_rankings_agree_by_their_kept_channels_beside_chance_and_by_spearmans_rho():
+    one, other = random(40), random(40, seed=1)
+    found = agreement(one, other, 30)
+    both = set(one.argsort()[:30].tolist()) & set(other.argsort()[:30].tolist())
+    assert found == pytest.approx((len(both) / 30, 0.75, scipy.stats.spearmanr(one, other).statistic))
+    assert agreement(one, one, 30) == pytest.approx((1, 0.75, 1))
+    shared = [agreement(random(40, seed=2 * i), random(40, seed=2 * i + 1), 30).shared for i in range(300)]
+    assert np.mean(shared) == pytest.approx(0.75, abs=0.01)
+
+
 def test_a_warmed_up_copy_has_learned_and_the_detector_has_not():
     detector = build(Variant(), TINY, 0)
     state = {name: value.clone() for name, value in detector.state_dict().items()}
@@ -496,9 +535,22 @@ def test_every_weight_gets_a_gradient(name, head):
     detector = ranked(variant).train()
     loss, _ = variant.loss()(detector, pair_batch())
     loss.backward()
-    missing = [name for name, weight in detector.named_parameters() if weight.grad is None]
-    used_by_the_head = ("backbone.fc",) if head == "fpn" else ()
-    assert [name for name in missing if not name.startswith(used_by_the_head)] == []
+    trained = {name for name, weight in detector.named_parameters() if weight.requires_grad}
+    assert {name for name, weight in detector.named_parameters() if weight.grad is not None} == trained
+    frozen = {name for name, _ in detector.named_parameters()} - trained
+    assert frozen == ({"backbone.fc.weight", "backbone.fc.bias"} if head == "fpn" else set())
+
+
+@pytest.mark.parametrize("spec", FAMILIES, ids=lambda spec: spec.name)
+def test_a_classifier_that_reads_the_pyramid_trains_all_of_it_and_nothing_behind_it(spec):
+    detector = ranked(VARIANTS["no-rcr-fpn"], spec).train()
+    loss, parts = VARIANTS["no-rcr-fpn"].loss()(detector, pair_batch(size=spec.image_size))
+    loss.backward()
+    assert parts.keys() == {"ce"}
+    assert detector.head.in_features == 4 * detector.fpn.smooth[0].out_channels
+    for name, weight in detector.named_parameters():
+        assert (weight.grad is not None) == weight.requires_grad, name
+    assert not any(weight.requires_grad for weight in detector.backbone.get_classifier().parameters())
 
 
 def test_a_detector_depends_on_its_seed_alone_and_its_backbone_not_on_the_variant():
@@ -675,7 +727,9 @@ def test_a_batch_that_is_not_pairs_is_refused(change, message):
         FiaUsaLoss()(ranked(Variant()), batch)
 
 
-@pytest.mark.parametrize("wrong", [{"pcr": -1}, {"tau": 0}, {"channels": "best"}, {"head": "c4"}])
+@pytest.mark.parametrize(
+    "wrong", [{"pcr": -1}, {"tau": 0}, {"channels": "best"}, {"head": "c4"}, {"inside": 1.0}, {"normalisation": "l2"}]
+)
 def test_a_wrong_variant_is_refused(wrong):
     with pytest.raises(WorkbookError):
         Variant(**wrong)

@@ -65,7 +65,7 @@ def test_the_quality_branch_equals_convolutions_written_as_loops():
     for y in range(4):
         for x in range(4):
             window = padded[:, :, y : y + 3, x : x + 3]
-            each = (window * depthwise.weight[:, 0]).sum((2, 3)) + depthwise.bias  # one filter a channel
+            each = (window * depthwise.weight[:, 0]).sum((2, 3))  # one filter a channel
             mixed = each @ pointwise.weight[:, :, 0, 0].T
             mixed = (mixed - norm.running_mean) / (norm.running_var + norm.eps).sqrt() * norm.weight + norm.bias
             expected += mixed.clamp_min(0) / 16
@@ -114,6 +114,22 @@ def test_a_network_without_a_map_and_an_unknown_attention_are_refused():
         build(SMALL, Backbone("test_vit", 64, {"img_size": 64}), seed=0)(noise(2, 64).float())
     with pytest.raises(WorkbookError, match="quality or squeeze"):
         build(FPG(attention="none"), CONVNEXT, seed=0)
+
+
+def test_neither_the_separable_convolution_nor_the_attention_has_biases():
+    names = {name for name, _ in build(SMALL, CONVNEXT, seed=0).named_parameters() if not name.startswith("backbone")}
+    assert {name for name in names if name.endswith("bias")} == {"branch.separable.2.bias", "branch.regression.bias"}
+
+
+def test_the_plain_arm_is_the_network_alone_on_cross_entropy():
+    plain = FPG(order="none", plain=True)
+    detector, batch = build(plain, CONVNEXT, seed=0).train(), pairs(3)
+    assert type(detector) is Detector
+    assert plain.refinement() is None
+    assert detector.backbone.head.drop.p == 0.4
+    loss, _ = plain.loss(LaplacianQuality(8.0, 12.0))(detector.eval(), batch)
+    logits = detector(batch["image"]).logits
+    torch.testing.assert_close(loss, -logits.log_softmax(1)[torch.arange(6), batch["label"]].mean())
 
 
 # --- the loss -----------------------------------------------------------------------------------------------------

@@ -285,31 +285,68 @@ def test_the_perceived_region_exceeds_the_mean_of_the_positive_values():
     assert not region[2].any()
 
 
-def test_erosion_and_softening_in_batch_equal_the_forges_one_by_one():
+def scattered() -> np.ndarray:
+    """Six regions (64, 64) with holes and specks, the last cut by the border."""
     rng = np.random.default_rng(0)
     inside = np.zeros((6, 64, 64), bool)
     for picture in inside:
         x0, y0 = rng.integers(0, 20, 2)
         picture[y0 : y0 + 40, x0 : x0 + 35] = True
         picture[rng.integers(0, 64, 12), rng.integers(0, 64, 12)] ^= True
-    inside[5] = cv2.circle(np.zeros((64, 64), np.uint8), (0, 20), 24, 1, -1) > 0  # cut by the border
-    draws = Draws.of(draw(3), 6, 0.5).kernels
-    soft, filled = soften(torch.from_numpy(inside), draws)
-    for i in range(6):
-        scale = 64 / draws.raster[i].item()
-        kernels = masks.Kernels(int(draws.first[i]), int(draws.second[i]), draws.sigma[i].item()).scaled(scale)
-        expected = masks.soften(inside[i], *kernels)
+    inside[5] = cv2.circle(np.zeros((64, 64), np.uint8), (0, 20), 24, 1, -1) > 0
+    return inside
+
+
+def test_erosion_and_softening_in_batch_equal_opencvs_one_by_one():
+    inside, kernels = scattered(), Draws.of(draw(3), 6, 0.5).kernels
+    soft, filled = soften(torch.from_numpy(inside), kernels)
+    for i, (rows, columns, first, second, sigma) in enumerate(zip(*(draws.tolist() for draws in kernels))):
+        wide, high = 64 / columns, 64 / rows
+        window = np.ones((masks.odd(first * high), masks.odd(first * wide)), np.uint8)
+        core = cv2.erode(inside[i].astype(np.uint8), window, borderType=cv2.BORDER_REPLICATE).astype(np.float32)
+        size = masks.odd(second * wide), masks.odd(second * high)
+        blurred = cv2.GaussianBlur(core, size, sigma * wide, sigmaY=sigma * high, borderType=cv2.BORDER_REPLICATE)
         assert filled[i]
-        np.testing.assert_allclose(soft[i], expected, atol=2e-5)
+        np.testing.assert_allclose(soft[i], blurred / blurred.max(), atol=2e-5)
 
 
-def test_the_kernels_drawn_are_the_recipes():
+def published(inside: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The public code's mask after the shape refinement, step by step as it describes it, in float32.
+
+    Its own erosion passes a width to OpenCV where a window belongs: whatever the width, that is two pixels in height.
+    """
+    mask = cv2.erode(inside.astype(np.float32), np.ones((2, 1), np.uint8))
+    mask = cv2.resize(mask, tuple(int(side) for side in rng.integers(192, 257, 2)))
+    k1, k2 = (int(kernel) for kernel in rng.choice([17, 19, 21, 23, 25], 2))
+    core = cv2.GaussianBlur(mask, (k1, k1), 0)
+    core = np.where(core / core.max() > 1 - 1e-5, np.float32(1), np.float32(0))
+    mask = cv2.GaussianBlur(core, (k2, k2), float(rng.integers(15, 46)))
+    return cv2.resize(mask / mask.max(), inside.shape[::-1])
+
+
+@pytest.mark.parametrize("side", [190, 380])
+def test_refined_masks_are_distributed_as_the_public_codes(side):
+    """Area, and area of the core (M > .9), relative to the region, over many draws: a face's hull without a corner."""
+    face = cv2.ellipse(np.zeros((380, 380), np.float32), (190, 200), (105, 140), 0, 0, 360, 1, -1)
+    face[60:150, 90:170] = 0  # what the detector perceives
+    region = cv2.resize(face, (side, side), interpolation=cv2.INTER_NEAREST) > 0
+    ours = soften(torch.from_numpy(np.repeat(region[None], 150, 0)), Draws.of(draw(), 150, 0.5).kernels)[0].numpy()
+    rng = np.random.default_rng(0)
+    theirs = np.stack([published(face > 0, rng) for _ in range(150)])
+    statistics = lambda m, area: (m.sum((1, 2)).mean() / area, (m > 0.9).sum((1, 2)).mean() / area)  # noqa: E731
+    np.testing.assert_allclose(statistics(ours, region.sum()), statistics(theirs, face.sum()), atol=0.02)
+
+
+def test_the_kernels_drawn_are_the_public_codes():
+    """Windows of 17 to 25, sigmas of 15 to 45, and a raster whose height knows nothing of its width."""
     draws = Draws.of(draw(), 4000, 0.5)
     kernels = draws.kernels
-    assert (int(kernels.raster.min()), int(kernels.raster.max())) == masks.RASTER_SIZES
-    assert (int(kernels.sigma.min()), int(kernels.sigma.max())) == masks.SECOND_SIGMAS
+    for sides in (kernels.rows, kernels.columns):
+        assert (int(sides.min()), int(sides.max())) == (192, 256)
+    assert abs(np.corrcoef(kernels.rows, kernels.columns)[0, 1]) < 0.05
+    assert (int(kernels.sigma.min()), int(kernels.sigma.max())) == (15, 45)
     for widths in (kernels.first, kernels.second):
-        assert sorted(set(widths.int().tolist())) == list(masks.KERNELS)
+        assert sorted(set(widths.int().tolist())) == [17, 19, 21, 23, 25]
     assert set(draws.signs.tolist()) == {-1.0, 1.0}
 
 

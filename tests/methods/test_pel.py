@@ -1,6 +1,7 @@
 """PEL (AAAI 2022, Sec. 3; SPEC P2) against SciPy, brute force, and each equation in a few lines of its own."""
 
 import copy
+import dataclasses
 from itertools import pairwise, product
 
 import numpy as np
@@ -14,6 +15,7 @@ from dfrepro.errors import WorkbookError
 from dfrepro.explain.cam import grad_cam
 from dfrepro.methods.pel import (
     TABLE_4,
+    TABLE_5,
     VARIANTS,
     ChannelAttention,
     MutualEnhancement,
@@ -22,7 +24,7 @@ from dfrepro.methods.pel import (
     build,
 )
 from dfrepro.methods.pel_denoise import DENOISERS, mean, non_local_means
-from dfrepro.methods.pel_figures import StreamView, energy, residuals
+from dfrepro.methods.pel_figures import StreamView, changes, energy, shares
 from dfrepro.methods.pel_frequency import FrequencyInput, Statistics, measure
 from dfrepro.methods.pel_median import median, network
 from dfrepro.methods.pel_streams import anatomy
@@ -492,37 +494,107 @@ def test_training_moves_every_part_of_pel():
     assert [k for k, _ in model.named_parameters() if torch.equal(before[k], model.state_dict()[k])] == []
 
 
+@pytest.mark.parametrize("name", [name for name in VARIANTS if name.endswith("-printed")])
+def test_a_printed_variant_differs_from_its_namesake_in_its_start_alone(name):
+    printed, ours = VARIANTS[name], VARIANTS[name.removesuffix("-printed")]
+    assert (printed.start, ours.start) == ("printed", "identity")
+    assert dataclasses.replace(printed, start="identity") == ours
+    model = tiny(name)
+    assert not any("gain" in key for key in model.state_dict())  # Eq. 4 has none
+    plain = tiny(ours).state_dict()
+    assert all(torch.equal(v, plain[k]) for k, v in model.state_dict().items() if not k.startswith("enhancements"))
+
+
+def test_every_ablation_of_tables_4_and_5_has_a_printed_start_where_it_has_modules():
+    plain = {"rgb", "freq", "two-stream"}
+    assert {f"{name}-printed" for name in {*TABLE_4, *TABLE_5} - plain} <= set(VARIANTS)
+    assert not plain & {name.removesuffix("-printed") for name in VARIANTS if name.endswith("-printed")}
+
+
+def test_noise_and_frequencies_are_float32_under_bfloat16():
+    """In bfloat16, the noise of features around 100 would be rounded to halves."""
+    block, f = NoiseEnhancement(4, ["median3"], start="printed"), 100 + torch.randn(2, 4, 8, 8)
+    entry, images = FrequencyInput(), noise(1, 16)
+    entry.standardise(UNIT)
+    expected = block(f), entry(images)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(block(f), expected[0])
+        assert torch.equal(entry(images), expected[1])
+
+
+def test_the_frequency_input_is_computed_without_tf32_and_leaves_the_setting_as_it_was(monkeypatch):
+    entry, seen, convolve = FrequencyInput(), [], functional.conv2d
+    entry.standardise(UNIT)
+
+    def watched(*args, **options):
+        seen.append((torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32))
+        return convolve(*args, **options)
+
+    monkeypatch.setattr(functional, "conv2d", watched)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    entry(noise(1, 16))
+    entry.coefficients(noise(1, 16))
+    assert seen == [(False, False)] * 2
+    assert torch.backends.cudnn.allow_tf32
+
+
 # --- figures ------------------------------------------------------------------------------------------------------
 
 
-def test_residuals_are_what_the_modules_add(g):
-    model = tiny("full")
+def moved(variant: Variant | str, g: torch.Generator):
+    """A PEL in evaluation mode whose modules add something."""
+    model = tiny(variant)
     with torch.no_grad():
-        for e in model.enhancements:
-            for p in e.parameters():
-                p.normal_(generator=g)
-    model.eval()
-    images = noise(2, 32)
-    found = residuals(model, images)
+        for parameter in model.enhancements.parameters():
+            parameter.normal_(generator=g)
+    return model.eval()
+
+
+def test_changes_are_what_the_modules_make_of_their_inputs(g):
+    model, images = moved("full", g), noise(2, 32)
+    found = changes(model, images)
     streams = [model.streams[name] for name in ("rgb", "freq")]
     features = [s.stage(0, s.stem(images.float())) for s in streams]
     for name, e, f in zip(("rgb", "freq"), model.enhancements[1].own, features):
-        torch.testing.assert_close(found.self_enhancement[name], e(f) - f)
+        torch.testing.assert_close(found["self", name].added, e(f) - f)
+        torch.testing.assert_close(found["self", name].before, f)
     features = model.enhancements[1](features)
     for i in (2, 3):
         features = model.enhancements[i]([s.stage(i - 1, f) for s, f in zip(streams, features)])
     last = [own(s.stage(3, f)) for own, s, f in zip(model.enhancements[4].own, streams, features)]
     for name, before, after in zip(("rgb", "freq"), last, model.enhancements[4].mutual(last)):
-        torch.testing.assert_close(found.mutual[name], after - before)
+        torch.testing.assert_close(found["mutual", name].added, after - before)
 
 
-def test_residuals_of_absent_modules_are_empty_and_nothing_stays_attached():
+def test_changes_of_absent_modules_are_absent_and_nothing_stays_attached():
     model = tiny("two-stream")
-    assert residuals(model, noise(1, 32)) == ({}, {})
-    assert list(residuals(tiny("rgb-modules"), noise(1, 32)).mutual) == ["rgb"]
-    assert list(residuals(tiny("mutual"), noise(1, 32)).self_enhancement) == []
+    assert changes(model, noise(1, 32)) == {}
+    assert shares(model, noise(1, 32)) == {}
+    assert list(changes(tiny("rgb-modules"), noise(1, 32))) == [("self", "rgb"), ("mutual", "rgb")]
+    assert list(changes(tiny("mutual"), noise(1, 32))) == [("mutual", "rgb"), ("mutual", "freq")]
     assert model.training
     assert not any(m._forward_hooks for m in model.modules())
+
+
+def test_the_share_of_a_module_is_the_deviation_it_adds_over_the_deviation_that_came_in(g):
+    model, images = moved(Variant(("rgb",), denoisers=(), mutual=False), g), noise(3, 32)
+    stream = model.streams["rgb"]
+    f, expected = model.enhancements[0]([stream.stem(images.float())]), []
+    for i, enhance in enumerate(model.enhancements[1:]):
+        before = stream.stage(i, f[0])
+        f = enhance([before])
+        if not isinstance(enhance.own[0], torch.nn.Identity):
+            deviations = [x.flatten(2).var(2, correction=0).mean(1).sqrt() for x in (f[0] - before, before)]
+            expected.append(deviations[0] / deviations[1])
+    assert len(expected) == 3
+    torch.testing.assert_close(shares(model, images), {"attention": torch.stack(expected).mean(0)})
+
+
+def test_modules_do_nothing_at_a_start_of_zero_and_something_as_printed():
+    assert all(value.max() == 0 for value in shares(tiny("full"), noise(2, 32)).values())
+    printed = shares(tiny("full-printed"), noise(2, 32))
+    assert set(printed) == {"noise", "attention", "mutual"}
+    assert all(value.min() > 0.01 for value in printed.values())
 
 
 def test_centred_energy_ignores_what_is_added_everywhere():

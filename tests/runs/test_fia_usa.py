@@ -12,6 +12,7 @@ from dfrepro.errors import WorkbookError
 from dfrepro.explain import fia_usa as look
 from dfrepro.forge.reconstruct import Reconstructions, reconstruct, small_reconstructors
 from dfrepro.runs import Inputs, fia_usa
+from dfrepro.runs.draws import training_data
 from dfrepro.train.run import load_detector, train_run
 from tests.forge.conftest import face_landmarks
 
@@ -46,6 +47,42 @@ def test_the_channels_are_ranked_from_the_seed_and_the_network_starts_where_it_w
         assert (index >= 0).all()
         assert torch.equal(index, other)
     assert all(torch.equal(value, untouched[name]) for name, value in first.backbone.state_dict().items())
+
+
+def test_the_ranking_is_the_same_on_any_number_of_threads_and_after_any_draws(inputs):
+    """Or a figure of it would show other channels than the checkpoint holds."""
+    spec = params.load(scale="laptop").spec("fiausa-full", 0)
+    spec["training"] |= {"batch": 16, "images_per_epoch": 64}
+    spec["backbone"]["image_size"] = 32
+    found, before = [], torch.get_num_threads()
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        torch.rand(threads)
+        found.append(fia_usa.ranking(fia_usa.build(spec), training_data(spec, inputs), spec)[1])
+        assert torch.get_num_threads() == threads
+    torch.set_num_threads(before)
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+def test_the_best_cross_entropy_without_micro_masks_is_that_of_a_table_of_counts():
+    """1000 pairs of which 400 fakes are known: nothing on them, the best guess on the 1600 faces that are left."""
+    fakes, reals = 600, 1000
+    best = -(fakes * np.log(fakes / 1600) + reals * np.log(reals / 1600)) / 2000
+    assert fia_usa.macro_only("uniform") == pytest.approx(best) == pytest.approx(0.529, abs=5e-4)
+    assert fia_usa.macro_only("macro") == fia_usa.macro_only("hull") == 0
+    assert fia_usa.macro_only("micro") == pytest.approx(np.log(2))
+
+
+def test_a_run_measures_what_rcr_reads_and_whether_micro_masks_were_learned(inputs):
+    spec = spec_of("fiausa-full")
+    detector = fia_usa.prepare(spec, inputs).detector
+    found = {entry.metric: entry.value for entry in fia_usa.measure(detector, spec, {}, inputs)}
+    assert found.keys() == {"cross_entropy", "rcr_pairs", "below_macro"}
+    assert found["below_macro"] == pytest.approx(fia_usa.macro_only("uniform") - found["cross_entropy"])
+    spec["data"]["forge"] = {"kinds": "hull"}
+    whole = {entry.metric: entry.value for entry in fia_usa.measure(detector, spec, {}, inputs)}
+    assert whole.keys() == {"cross_entropy", "rcr_pairs"}
+    assert found["rcr_pairs"] < whole["rcr_pairs"] == 1
 
 
 def test_a_checkpoint_holds_the_ranking_and_the_history_the_parts_of_the_loss(inputs, tmp_path):

@@ -57,6 +57,16 @@ def test_every_run_differs_from_the_baseline_in_its_refinement_alone(run, store)
     assert all(torch.equal(value, weights[name]) for name, value in made.detector.state_dict().items())
 
 
+def test_the_plain_arm_trains_on_the_same_pairs_and_is_measured_as_the_others(store):
+    plain = spec("fpg-baseline") | {"detector": {"kind": "fpg", "backbone": "fpg", "variant": "fpg-plain"}}
+    made, full = (fpg.prepare(given, Inputs(store)) for given in (plain, spec()))
+    assert made.refine is None
+    assert not any("branch" in name or "attention" in name for name in made.detector.state_dict())
+    assert torch.equal(made.data[3]["image"], full.data[3]["image"])
+    names = {found.metric for found in fpg.measure(made.detector.eval(), plain, {"ffpp": store}, Inputs(store))}
+    assert {"mask_share", "saliency_empty"} <= names
+
+
 def test_an_unknown_variant_names_the_known_ones():
     wrong = spec()
     with pytest.raises(WorkbookError, match="fpg-discrete"):

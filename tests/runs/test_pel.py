@@ -8,8 +8,9 @@ from dfrepro import params
 from dfrepro.data.dataset import Sample, centre
 from dfrepro.data.manifest import FaceStore
 from dfrepro.errors import WorkbookError
+from dfrepro.methods import pel_figures as figures
 from dfrepro.methods.pel import VARIANTS, build
-from dfrepro.methods.pel_figures import energy, residuals
+from dfrepro.methods.pel_figures import changes, energy, shares
 from dfrepro.methods.pel_frequency import FrequencyInput, Statistics
 from dfrepro.runs import Inputs, recipes
 from dfrepro.runs import pel as runs
@@ -114,27 +115,56 @@ def test_lift_is_the_share_of_energy_in_the_mask_over_the_masks_share(store, det
     assert len(found) == len(pairs) * 2 * 2 * 2  # sides, modules, streams
     for row in found.sample(6, random_state=0).itertuples():
         face = centre(store.faces[getattr(row, row.side)][None], WINDOW)
-        added = residuals(detector, torch.from_numpy(face.copy()).permute(0, 3, 1, 2).float())
-        residual = (added.self_enhancement if row.module == "self" else added.mutual)[row.stream]
-        where = energy(residual, WINDOW, centred=True)[0].numpy()
+        change = changes(detector, torch.from_numpy(face.copy()).permute(0, 3, 1, 2).float())[row.module, row.stream]
+        where = energy(change.added, WINDOW, centred=True)[0].numpy()
+        half = where[:, : WINDOW // 2]
         assert row.area == 0.5
-        assert row.inside == pytest.approx(where[:, : WINDOW // 2].sum() / where.sum(), rel=1e-4)
+        assert row.inside == pytest.approx(half.sum() / where.sum(), rel=1e-4)
         assert row.lift == pytest.approx(2 * row.inside)
+        assert row.energy == pytest.approx(np.log(half.mean()), abs=1e-3)
+        before, after = (
+            energy(f, WINDOW, centred=True)[0, :, : WINDOW // 2].sum().item() for f in (change.before, change.after)
+        )
+        assert row.change == pytest.approx(np.log(after / before), abs=1e-3)
+        assert row.spread == pytest.approx(where.sum() ** 2 / (where.size * (where**2).sum()), rel=1e-3)
 
 
-def test_a_mean_is_measured_for_each_module_stream_and_class(store, detector):
+def test_a_module_that_halves_or_doubles_features_suppresses_or_intensifies_the_mask():
+    """And an energy that is the same everywhere has a spread of 1."""
+    masks = torch.zeros(2, 8, 8)
+    masks[:, :4] = 1
+    before = torch.tensor([1.0, -1.0]).repeat(2, 3, 8, 4)  # centred, of equal energy everywhere
+    for factor in (0.5, 2.0):
+        columns = runs._inside(figures.Change(before, factor * before), masks)
+        np.testing.assert_allclose(columns["change"], 2 * np.log(factor))
+        np.testing.assert_allclose(columns["spread"], 1)
+        np.testing.assert_allclose(columns["lift"], 1)
+        np.testing.assert_allclose(columns["energy"], 2 * np.log(abs(factor - 1)), atol=1e-6)
+
+
+def test_means_over_faces_are_measured_for_each_module_stream_and_class(store, detector):
     measured = runs.measure(detector, spec("pel-full"), {"ffpp-c40": store}, Inputs(store))
-    names = {f"{m}_{s}_lift_{side}" for m in ("self", "mutual") for s in ("rgb", "freq") for side in ("fake", "real")}
-    assert {one.metric for one in measured} == names
+    values = {one.metric: one.value for one in measured}
+    places = {f"{m}_{s}_{c}" for m in ("self", "mutual") for s in ("rgb", "freq") for c in runs.COLUMNS}
+    names = {f"{place}_{side}" for place in places for side in ("fake", "real")}
+    assert set(values) == names | {"share_noise", "share_attention", "share_mutual"}
     found = runs.residuals_inside(detector, store, runs.masked_pairs(store), WINDOW)
-    value = next(one.value for one in measured if one.metric == "self_rgb_lift_real")
     part = found[(found.module == "self") & (found.stream == "rgb") & (found.side == "real")]
-    assert value == pytest.approx(part.lift.mean(), rel=1e-5)
+    for column in runs.COLUMNS:
+        assert values[f"self_rgb_{column}_real"] == pytest.approx(part[column].mean(), rel=1e-5)
+    test = (store.manifest.split == "test").to_numpy()
+    images = torch.from_numpy(centre(store.faces[test], WINDOW).copy()).permute(0, 3, 1, 2).float()
+    for kind, each in shares(detector, images).items():
+        assert values[f"share_{kind}"] == pytest.approx(each.mean().item(), rel=1e-5)
 
 
-def test_a_pel_without_modules_and_a_set_without_masks_measure_nothing(store, detector, tmp_path):
+def test_a_set_without_masks_measures_the_shares_alone(store, detector):
+    unmasked = FaceStore(store.path, store.manifest, store.faces, None, store.report, store.meta)
+    measured = runs.measure(detector, spec("pel-full"), {"ffpp-c40": unmasked}, Inputs(store))
+    assert {one.metric for one in measured} == {"share_noise", "share_attention", "share_mutual"}
+
+
+def test_a_pel_without_modules_measures_nothing(store):
     plain = runs.prepare(spec("pel-two-stream"), Inputs(store)).detector
     assert runs.measure(plain, spec("pel-two-stream"), {"ffpp-c40": store}, Inputs(store)) == []
-    unmasked = FaceStore(store.path, store.manifest, store.faces, None, store.report, store.meta)
-    assert runs.measure(detector, spec("pel-full"), {"ffpp-c40": unmasked}, Inputs(store)) == []
     assert recipes(spec("pel-full")) is runs
