@@ -22,10 +22,10 @@ import torch
 from bench.measure import RESULTS, machine
 from bench.steps import stepper
 from dfrepro import params
+from dfrepro.evaluate.cost import seconds
 from dfrepro.files import ROOT, atomic_file, read_json
-from dfrepro.methods.focus_cost import seconds
+from dfrepro.nets.detector import Backbone
 from dfrepro.params import Params
-from dfrepro.train.models import Backbone
 
 PAGE = ROOT / "docs" / "scaling.md"
 MARKS = re.compile(r"(<!-- cost -->\n).*?(<!-- end -->)", re.S)
@@ -60,7 +60,9 @@ def rule_of(p: Params, run: str) -> str:
 
 def images(p: Params, run: str) -> int:
     """How many images a run trains on."""
-    training = p.training(run)
+    training, classes = p.training(run), 1 + len(p.run(run).data.manipulations)
+    if training.images_per_epoch == "all":
+        return training.epochs * TRAINING_VIDEOS * training.frames * classes
     return training.epochs * (training.images_per_epoch or 2 * TRAINING_VIDEOS * training.frames)
 
 

@@ -32,8 +32,8 @@ from dfrepro.evaluate.predict import predict_under
 from dfrepro.evaluate.probe import StatisticShift
 from dfrepro.files import ROOT, write_json
 from dfrepro.forge.sbi import SelfBlend
-from dfrepro.train.losses import CrossEntropy
-from dfrepro.train.models import build_detector
+from dfrepro.nets.detector import build_detector
+from dfrepro.nets.losses import CrossEntropy
 from dfrepro.train.steps import Step
 
 RESULTS = ROOT / "results" / "counts.json"

@@ -13,8 +13,8 @@ import torch
 from bench.measure import Row, operations
 from bench.steps import stepper
 from dfrepro import params
-from dfrepro.methods.focus_cost import seconds
-from dfrepro.train.models import Backbone
+from dfrepro.evaluate.cost import seconds
+from dfrepro.nets.detector import Backbone
 from dfrepro.train.steps import StepRule
 
 PIM = StepRule(alpha=1.0)

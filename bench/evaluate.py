@@ -1,7 +1,7 @@
 """Scoring a run: what it costs beyond the network's own forward passes, in one run on one thread.
 
 The floor is the network alone on faces that lie ready as batches: no store, no table, no corruption. Every face passes
-once under each condition, whatever number of tables reads its scores (tests/evaluate/test_once.py counts).
+once under each condition, whatever number of tables reads its scores (tests/jobs/test_evaluated_once.py counts).
 """
 
 import statistics
@@ -14,10 +14,10 @@ import torch
 
 from bench.loop import CONVNEXT, SIZE, datasets
 from bench.measure import Row, one_thread
+from dfrepro.evaluate.cost import seconds
 from dfrepro.evaluate.predict import predict_under
 from dfrepro.evaluate.probe import StatisticShift, corruptions
-from dfrepro.methods.focus_cost import seconds
-from dfrepro.train.models import build_detector
+from dfrepro.nets.detector import build_detector
 
 BATCH, CONDITIONS = 256, ("gaussian-blur-3", "gaussian-noise-3")
 

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from bench.measure import Row, one_thread
-from dfrepro.methods.fia_usa import VARIANTS, build
-from dfrepro.methods.fia_usa_affs import ChannelErrors, squared_error
-from dfrepro.methods.focus_cost import seconds
-from dfrepro.train.losses import CrossEntropy
-from dfrepro.train.models import Backbone
+from dfrepro.evaluate.cost import seconds
+from dfrepro.methods.fia_usa.affs import ChannelErrors, squared_error
+from dfrepro.methods.fia_usa.detector import VARIANTS, build
+from dfrepro.nets.detector import Backbone
+from dfrepro.nets.losses import CrossEntropy
 from dfrepro.train.steps import Loss
 
 ASKED = 1.25

@@ -11,12 +11,12 @@ import time
 import torch
 
 from bench.measure import Row, one_thread
-from dfrepro.methods.focus import FocusLoss, build
-from dfrepro.methods.focus_cost import Cost, cost, inference, seconds, training
-from dfrepro.methods.focus_encoder import build_plain
-from dfrepro.methods.focus_evaluation import MapSupervision, build_evaluation
-from dfrepro.train.losses import CrossEntropy
-from dfrepro.train.models import Backbone
+from dfrepro.evaluate.cost import Cost, cost, inference, seconds, training
+from dfrepro.methods.focus.detector import FocusLoss, build
+from dfrepro.methods.focus.encoder import build_plain
+from dfrepro.methods.focus.evaluation import MapSupervision, build_evaluation
+from dfrepro.nets.detector import Backbone
+from dfrepro.nets.losses import CrossEntropy
 
 ASKED = 0.42
 EVALUATION = Backbone("efficientnet_b4", 224)

@@ -17,10 +17,10 @@ import numpy as np
 
 from bench.measure import Row, one_thread
 from dfrepro.evaluate.corruptions import CORRUPTIONS, corrupt
+from dfrepro.evaluate.cost import seconds
 from dfrepro.forge.blend import Pair
-from dfrepro.forge.fia_usa import FiaUsa
 from dfrepro.forge.sbi import SelfBlend
-from dfrepro.methods.focus_cost import seconds
+from dfrepro.methods.fia_usa.pseudo_fakes import FiaUsa
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 SBI_ASKED, FIA_USA_ASKED = 4.0, 3.0

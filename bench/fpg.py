@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from bench.forge import portrait
 from bench.measure import Row, one_thread
 from dfrepro.forge.sbi import SelfBlend
-from dfrepro.methods.fpg import FPG, FPGLoss, build
-from dfrepro.methods.fpg_quality import LaplacianQuality
-from dfrepro.methods.fpg_refine import Refinement
-from dfrepro.train.losses import CrossEntropy
-from dfrepro.train.models import Backbone, build_detector
+from dfrepro.methods.fpg.detector import FPG, FPGLoss, build
+from dfrepro.methods.fpg.quality import LaplacianQuality
+from dfrepro.methods.fpg.refine import Refinement
+from dfrepro.nets.detector import Backbone, build_detector
+from dfrepro.nets.losses import CrossEntropy
 
 ASKED = 2.2
 SIZE, PAIRS = 64, 16

@@ -21,12 +21,12 @@ from bench.measure import Row, cores, one_thread
 from dfrepro import params
 from dfrepro.data.dataset import FaceDataset, batches
 from dfrepro.data.manifest import Face, FaceStore
-from dfrepro.forge.fia_usa import FiaUsa
 from dfrepro.forge.sbi import SelfBlend
-from dfrepro.runs.draws import Pairs
+from dfrepro.methods.fia_usa.pseudo_fakes import FiaUsa
+from dfrepro.nets.detector import Backbone, build_detector
+from dfrepro.nets.losses import CrossEntropy
+from dfrepro.train.draws import Pairs
 from dfrepro.train.fit import Recipe, TrainConfig, fit
-from dfrepro.train.losses import CrossEntropy
-from dfrepro.train.models import Backbone, build_detector
 
 PLAIN, FORGED, MANY_CORES = 0.95, 0.90, 4
 SIZE, STORED, BATCH, ROUNDS = 64, 80, 32, 3

@@ -45,7 +45,7 @@ from dfrepro.data.dataset import FaceDataset
 from dfrepro.data.manifest import FaceStore
 from dfrepro.train.fit import Recipe, TrainConfig, fit
 from dfrepro.train.losses import CrossEntropy
-from dfrepro.train.models import build_detector
+from dfrepro.nets.detector import build_detector
 count, out = int(sys.argv[1]), Path(sys.argv[3])
 store = FaceStore.open(Path(sys.argv[2]) / str(count) / "store")
 data = FaceDataset(store, np.arange(count), size=SIZE, seed=0, draws=BATCH * 20)

@@ -16,12 +16,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.measure import Row, one_thread
-from dfrepro.methods.focus_cost import seconds
-from dfrepro.methods.pel import VARIANTS, build
-from dfrepro.methods.pel_frequency import FrequencyInput, Statistics, measure
-from dfrepro.methods.pel_median import median
-from dfrepro.train.losses import CrossEntropy
-from dfrepro.train.models import Backbone
+from dfrepro.evaluate.cost import seconds
+from dfrepro.methods.pel.detector import VARIANTS, build
+from dfrepro.methods.pel.frequency import FrequencyInput, Statistics, measure
+from dfrepro.methods.pel.median import median
+from dfrepro.nets.detector import Backbone
+from dfrepro.nets.losses import CrossEntropy
 
 OVERHEAD_ASKED, MEDIAN_ASKED = 1.3, 3.0
 B4 = Backbone("efficientnet_b4", 224)  # the paper's
@@ -94,7 +94,7 @@ def bench_frequency() -> Row:
 
 def bench_overhead(spec: Backbone, n: int) -> Row:
     generator = torch.Generator().manual_seed(0)
-    size, images = spec.image_size, BATCH[spec.name]
+    size, images = spec.image_size, BATCH[spec.name.split(".")[0]]
     batch = {
         "image": torch.randint(0, 256, (images, 3, size, size), generator=generator, dtype=torch.uint8),
         "label": torch.arange(images) % 2,

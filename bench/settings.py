@@ -13,8 +13,8 @@ import torch
 from bench.measure import Row
 from bench.steps import BATCH, NETWORKS, stepper
 from dfrepro import params
-from dfrepro.methods.focus_cost import seconds
-from dfrepro.train.models import Backbone
+from dfrepro.evaluate.cost import seconds
+from dfrepro.nets.detector import Backbone
 
 REPEATS = 12
 

@@ -11,7 +11,7 @@ import re
 import sys
 import time
 
-from dfrepro import params, pipeline
+from dfrepro import params, places
 from dfrepro.files import ROOT, read_json, write_json
 from dfrepro.params import Params
 
@@ -51,7 +51,7 @@ def summary(stages: list[tuple[str, float]], trained: float = 0.0) -> dict[str, 
 
 def trained(p: Params) -> float:
     """Seconds that the trainings of the sweep took, over the cores that shared them."""
-    files = [pipeline.timing_file(p, run, seed) for run in p.runs for seed in p.seeds]
+    files = [places.timing_file(p, run, seed) for run in p.runs for seed in p.seeds]
     return sum(read_json(file)["train_seconds"] for file in files if file.exists()) / (os.cpu_count() or 1)
 
 

@@ -13,9 +13,9 @@ import torch
 from lightning_fabric import Fabric
 
 from bench.measure import Row, one_thread
-from dfrepro.methods.focus_cost import seconds
-from dfrepro.train.losses import CrossEntropy
-from dfrepro.train.models import Backbone, build_detector
+from dfrepro.evaluate.cost import seconds
+from dfrepro.nets.detector import Backbone, build_detector
+from dfrepro.nets.losses import CrossEntropy
 from dfrepro.train.steps import Step, StepRule
 
 ASKED = {"pim": 1.5, "sam": 2.05, "mix": 2.8}

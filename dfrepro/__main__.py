@@ -12,13 +12,15 @@ from dfrepro.errors import WorkbookError
 
 
 def standin(args: argparse.Namespace) -> None:
-    from dfrepro import params, pipeline
+    from dfrepro import params
+    from dfrepro.jobs import pipeline
 
     pipeline.standin(params.load())
 
 
 def faces(args: argparse.Namespace) -> None:
-    from dfrepro import params, pipeline
+    from dfrepro import params
+    from dfrepro.jobs import pipeline
 
     if args.dataset:
         pipeline.faces(params.load(), args.dataset)
@@ -41,35 +43,40 @@ def check(args: argparse.Namespace) -> int:
 
 def calibrate(args: argparse.Namespace) -> None:
     from dfrepro import params
+    from dfrepro.jobs.calibrate import measure
     from dfrepro.report import calibration
 
     p = params.load(scale=args.scale)
     for generator in args.generators:
         for seed in args.seeds:
-            calibration.keep(calibration.measure(p, generator, seed, args.runs), p.scale, generator, seed)
+            calibration.keep(measure(p, generator, seed, args.runs), p.scale, generator, seed)
     print(calibration.markdown(calibration.report(calibration.kept())))
 
 
 def controls(args: argparse.Namespace) -> None:
-    from dfrepro import params, pipeline
+    from dfrepro import params
+    from dfrepro.jobs import pipeline
 
     pipeline.controls(params.load())
 
 
 def reconstruct(args: argparse.Namespace) -> None:
-    from dfrepro import params, pipeline
+    from dfrepro import params
+    from dfrepro.jobs import pipeline
 
     pipeline.reconstruct(params.load(), args.dataset)
 
 
 def pairs(args: argparse.Namespace) -> None:
-    from dfrepro import params, pipeline
+    from dfrepro import params
+    from dfrepro.jobs import pipeline
 
     pipeline.pairs(params.load(), args.dataset)
 
 
 def maps(args: argparse.Namespace) -> None:
-    from dfrepro import params, pipeline
+    from dfrepro import params
+    from dfrepro.jobs import pipeline
 
     p = params.load()
     if args.name not in p.maps:
@@ -78,35 +85,36 @@ def maps(args: argparse.Namespace) -> None:
 
 
 def train(args: argparse.Namespace) -> None:
-    from dfrepro import params, pipeline
+    from dfrepro import params
+    from dfrepro.jobs import pipeline
 
     pipeline.train(params.load(), args.run, args.seed)
 
 
 def evaluate(args: argparse.Namespace) -> None:
-    from dfrepro import params, pipeline
+    from dfrepro import params
+    from dfrepro.jobs import pipeline
 
     pipeline.evaluate(params.load(), args.run, args.seed)
 
 
 def grid(args: argparse.Namespace) -> None:
-    from dfrepro import params, pipeline
+    from dfrepro import params
+    from dfrepro.jobs import pipeline
 
     pipeline.grid(params.load())
 
 
 def claims(args: argparse.Namespace) -> None:
-    from dfrepro import params, pipeline, study
+    from dfrepro import params
+    from dfrepro.report import judge
     from dfrepro.report.claims import print_table
 
-    if args.study:
-        print_table(study.judge())
-    else:
-        pipeline.claims(params.load())
+    print_table(judge.study() if args.study else judge.present(params.load()))
 
 
 def dag(args: argparse.Namespace) -> None:
-    from dfrepro import dag
+    from dfrepro.jobs import dag
 
     print(dag.write())
 
@@ -120,30 +128,33 @@ def readme(args: argparse.Namespace) -> None:
 
 
 def card(args: argparse.Namespace) -> None:
-    from dfrepro import card
+    from dfrepro.report import card
 
     card.main(args.run)
 
 
 def embed(args: argparse.Namespace) -> None:
-    from dfrepro import params, pipeline
+    from dfrepro import params
+    from dfrepro.jobs import pipeline
 
     pipeline.embed(params.load(), args.name)
 
 
 def code(args: argparse.Namespace) -> None:
-    from dfrepro import params, pipeline
+    from dfrepro import params
+    from dfrepro.jobs import pipeline
 
     pipeline.code(params.load(), args.name)
 
 
 def notebook(args: argparse.Namespace) -> None:
-    from dfrepro import params, pipeline
+    from dfrepro import params
+    from dfrepro.jobs import pipeline
 
     if args.publish:
         pipeline.publish(params.load())
     elif args.all:
-        from dfrepro.sweep import notebooks
+        from dfrepro.jobs.sweep import notebooks
 
         print(f"notebook: {notebooks(jobs=args.jobs)} stages run, the others were up to date")
     elif args.name:
@@ -160,14 +171,14 @@ def score(args: argparse.Namespace) -> int:
 
 
 def mend(args: argparse.Namespace) -> None:
-    from dfrepro.mend import mend
+    from dfrepro.jobs.mend import mend
 
     for sentence in mend(cache=args.cache):
         print(sentence)
 
 
 def study(args: argparse.Namespace) -> int:
-    from dfrepro import study
+    from dfrepro.jobs import study
 
     words = {"scale": args.scale, "grid": args.grid, "seeds": args.seeds}
     if args.collect:
@@ -178,7 +189,7 @@ def study(args: argparse.Namespace) -> int:
 
 def sweep(args: argparse.Namespace) -> None:
     from dfrepro import params
-    from dfrepro.sweep import sweep
+    from dfrepro.jobs.sweep import sweep
 
     made = sweep(params.load(), args.runs or ["*"], jobs=args.jobs)
     print(f"sweep: {made} made, the others were there")

@@ -62,7 +62,7 @@ class Faces(Model):
 
 
 class Backbone(Model):
-    """A timm network by name, with the side of its square input in pixels."""
+    """A timm network by name, with or without its weights' tag (`resnet50.tv_in1k`), and its square input's side."""
 
     name: str
     image_size: Annotated[int, Field(ge=16, le=1024)]
@@ -83,7 +83,7 @@ class Training(Model):
     betas: tuple[Unit, Unit] = (0.9, 0.999)  # of adam and adamw
     schedule: Literal["cosine", "constant", "constant_then_linear"] = "cosine"
     warmup: Unit = 0.0  # share of all steps
-    images_per_epoch: Count | None = None  # None: as many as the rarer class, twice
+    images_per_epoch: Count | Literal["all"] | None = None  # all: as many as there are; None: as the rarer class, twice
     label_smoothing: Unit = 0.0
     select: Literal["last", "best_validation"] = "last"
     workers: Annotated[int, Field(ge=0)] = 0
@@ -147,7 +147,7 @@ class Data(Model):
     dataset: str = "ffpp-c23"
     manipulations: tuple[str, ...] = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
     fakes: Literal["dataset", "sbi", "fia-usa"] = "dataset"
-    forge: dict[str, Any] = {}  # options of FIA-USA's pseudo-fakes (dfrepro.forge.fia_usa.FiaUsa)
+    forge: dict[str, Any] = {}  # options of FIA-USA's pseudo-fakes (dfrepro.methods.fia_usa.pseudo_fakes.FiaUsa)
 
 
 class DetectorParams(Model):
@@ -176,6 +176,8 @@ class Step(Model):
     r: Positive = 0.1
     r_prime: Positive = 0.05
     direction: Literal["gradient", "random"] = "gradient"
+    sites: tuple[str, ...] = ()  # modules after which PIM perturbs; (): every block of the first stage
+    per_site: bool = False  # the norm of Eq. 9 over each site alone
 
     @model_validator(mode="after")
     def weights_sum_to_at_most_one(self) -> "Step":

@@ -38,9 +38,10 @@ def test_a_notebook_imports_what_it_uses(path):
 def test_judging_all_claims_loads_no_network_library(tmp_path):
     code = f"""
 from pathlib import Path
-from dfrepro import params, pipeline
-pipeline.results_folder = lambda p: Path({str(tmp_path)!r})
-pipeline.claims(params.load(), table=False)
+from dfrepro import params, places
+from dfrepro.report import judge
+places.results_folder = lambda p: Path({str(tmp_path)!r})
+judge.present(params.load())
 """
     assert loaded(code) == set()
     assert len(read_json(tmp_path / "claims.json")["claims"]) == 41

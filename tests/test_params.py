@@ -112,16 +112,6 @@ def test_parameters_are_frozen():
         p.grid = "full"
 
 
-def test_paper_scale_holds_the_papers_settings():
-    p = params.load(scale="paper")
-    pim = p.spec("pim-ffpp", 0)
-    assert (pim["step"]["alpha"], pim["step"]["r"], pim["step"]["r_prime"]) == (1.0, 0.1, 0.05)
-    assert (pim["backbone"]["name"], pim["backbone"]["image_size"]) == ("convnext_base", 224)
-    assert (pim["training"]["batch"], pim["training"]["frames"], pim["training"]["optimiser"]) == (64, 8, "sgd")
-    assert p.sizes.evaluation.frames == 32
-    assert p.sizes.backbones["efficientnet"].image_size == 380
-
-
 def test_the_core_grid_leaves_rows_out_and_the_full_grid_none():
     core, full = params.load(scale="laptop"), params.load(scale="laptop", grid="full")
     assert 0 < sum(core.in_grid(run) for run in core.runs) < len(core.runs)

@@ -19,26 +19,26 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from dfrepro import params, pipeline
+from dfrepro import params, places
 from dfrepro.__main__ import main
 from dfrepro.data.clip import read_clip
 from dfrepro.data.dataset import centre
 from dfrepro.data.layouts.base import Video
 from dfrepro.data.shards import Recipe
 from dfrepro.errors import WorkbookError
-from dfrepro.explain.cam import grad_cam
 from dfrepro.files import ROOT
-from dfrepro.methods.pel import PEL
-from dfrepro.methods.pel_figures import StreamView
-from dfrepro.methods.pel_frequency import Statistics
+from dfrepro.jobs.kinds import recipes
+from dfrepro.jobs.train import load_detector
+from dfrepro.methods.pel.detector import PEL
+from dfrepro.methods.pel.frequency import Statistics
+from dfrepro.methods.pel.residuals import StreamView
+from dfrepro.nets.cam import grad_cam
 from dfrepro.params import Kind
-from dfrepro.runs import recipes
 from dfrepro.score import WARNING_REAL, WARNING_SMOKE, WARNING_STANDIN, pictures, score
 from dfrepro.score.page import timeline
 from dfrepro.score.results import Frame, Note, Result
 from dfrepro.score.saliency import saliency
 from dfrepro.train import checkpoint
-from dfrepro.train.run import load_detector
 
 from .data.conftest import PORTRAIT, flat, moving_face, scene, write_video
 from .data.test_media import bomb
@@ -70,7 +70,7 @@ def p(tmp_path_factory):
 def plant(p, run, seed=0, cut=CUT, **changes) -> Path:
     """The checkpoint of an untrained network under a run's name."""
     spec = p.spec(run, seed) | changes
-    folder = pipeline.run_folder(p, run, seed)
+    folder = places.run_folder(p, run, seed)
     folder.mkdir(parents=True, exist_ok=True)
     detector = recipes(spec).build(spec)
     if isinstance(detector, PEL):  # which training measures
@@ -123,7 +123,7 @@ def test_a_face_is_cut_and_scored_as_the_runs_test_faces_are(p, clip, tmp_path):
     video = Video("x", "y", "z", 0, "test", (), "", clip)
     faces = read_clip(video, Recipe(6, CUT["size"], CUT["margin"])).faces
     crops = centre(np.stack([face.pixels for face in faces.values()]), SIDE)
-    detector = load_detector(pipeline.run_folder(p, "erm-df", 1))
+    detector = load_detector(places.run_folder(p, "erm-df", 1))
     with torch.no_grad():
         expected = detector(torch.from_numpy(crops.copy()).permute(0, 3, 1, 2)).scores.numpy()
     (given,) = found["inputs"]
@@ -157,7 +157,7 @@ def test_the_files_agree_and_a_second_time_they_are_the_same_to_the_byte(p, clip
 
 def test_it_says_which_checkpoint_gave_the_scores(p, clip, tmp_path):
     about = run_on(p, clip, tmp_path / "out", frames=2)[2]["about"]
-    weights = (pipeline.run_folder(p, "erm-df", 1) / "model.safetensors").read_bytes()
+    weights = (places.run_folder(p, "erm-df", 1) / "model.safetensors").read_bytes()
     assert about["checkpoint"] == hashlib.sha256(weights).hexdigest()
     assert (about["run"], about["seed"], about["scale"]) == ("erm-df", 1, "smoke")
     assert about["faces"]["size"] == 40

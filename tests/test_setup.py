@@ -111,7 +111,7 @@ def test_nothing_large_is_tracked():
     [
         ("dfrepro.__main__", ("torch", "pandas", "pydantic")),
         ("dfrepro.workbook", ("torch", "umap", "sklearn")),
-        ("dfrepro.evaluate.run", ("lightning_fabric", "albumentations", "umap")),
+        ("dfrepro.jobs.evaluate", ("lightning_fabric", "albumentations", "umap")),
     ],
 )
 def test_importing_what_every_stage_starts_with_stays_light(module, heavy):

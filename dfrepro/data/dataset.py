@@ -1,14 +1,14 @@
 """Faces for training: draws from a face store, the same for a (seed, epoch, index) whatever the number of workers.
 
 A *draw* is a place in the sequence of everything a training sees; draw k belongs to epoch k // len(dataset). Which face
-it shows, where that is cropped and how it is augmented depend on (seed, k) alone, so nothing has to be told when a
-new epoch begins, a training can resume in the middle of one, and the same face drawn twice is not the same picture.
+it shows and how it is augmented depend on (seed, k) alone, so nothing has to be told when a new epoch begins, and a
+training can resume in the middle of one. What is not augmented is seen as in testing: the centre of the stored crop.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -93,9 +93,10 @@ class FaceDataset(Dataset[Batch]):
     """Draws from the `rows` of a store, for training.
 
     store: the faces; rows: which of them (row numbers of the manifest).
-    size: side of the window in stored pixels, cut at random within the stored crop, the same for all samples of a draw.
-    seed: decides order, windows and augmentation. transform: see `Transform`.
-    draws: how many make an epoch; default: as many as the rarer class, twice (one class alone: each face once).
+    size: side of the window in stored pixels, cut from the centre of the stored crop.
+    seed: decides order and augmentation. transform: see `Transform`.
+    draws: how many make an epoch; "all": as many as there are faces; default: as many as the rarer class, twice (one
+    class alone: each face once).
     masks: put the store's masks into the batch (zeros for a real; a fake without one is an error).
 
     Half of the draws are real, fakes spread evenly over their manipulations, real and fake in turn, so that any even
@@ -110,7 +111,7 @@ class FaceDataset(Dataset[Batch]):
         size: int,
         seed: int,
         transform: Transform | None = None,
-        draws: int | None = None,
+        draws: int | Literal["all"] | None = None,
         masks: bool = False,
     ):
         if not len(rows):
@@ -123,8 +124,7 @@ class FaceDataset(Dataset[Batch]):
         self.labels = chosen["label"].to_numpy(np.int64)  # (N,)
         self.groups = _groups(self.labels, chosen["manipulation"].to_numpy())
         rarer = min(len(np.flatnonzero(self.labels == label)) for label in np.unique(self.labels))
-        self.draws = draws or rarer * len(np.unique(self.labels))
-        self._windows = lru_cache(maxsize=2)(self._draw_windows)
+        self.draws = len(self.rows) if draws == "all" else draws or rarer * len(np.unique(self.labels))
         self._order = lru_cache(maxsize=2)(self._draw_order)
 
     def __len__(self) -> int:
@@ -141,7 +141,7 @@ class FaceDataset(Dataset[Batch]):
         keys = [divmod(int(draw), self.draws) for draw in draws]
         places = np.array([self._order(epoch)[index] for epoch, index in keys])
         if self.transform is None:
-            images, labels, masks, origin, extras = self._plain(places, keys)
+            images, labels, masks, origin, extras = self._plain(places)
         else:
             images, labels, masks, origin, extras = self._transformed(places, keys)
         batch = {
@@ -160,11 +160,10 @@ class FaceDataset(Dataset[Batch]):
         return [f"{dataset}/{kind}/{video}:{frame}" for dataset, kind, video, frame in zip(*columns)]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("_windows", "_order")}
+        return {name: value for name, value in self.__dict__.items() if name != "_order"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._windows = lru_cache(maxsize=2)(self._draw_windows)
         self._order = lru_cache(maxsize=2)(self._draw_order)
 
     # --- what a draw shows ----------------------------------------------------------------------------------------
@@ -177,23 +176,15 @@ class FaceDataset(Dataset[Batch]):
         columns = [_evenly(groups, n, rng) for groups in classes]
         return np.stack(columns, axis=1).ravel()[: self.draws]
 
-    def _draw_windows(self, epoch: int) -> np.ndarray:
-        """(draws, 2): top and left of the window."""
-        rng = np.random.default_rng([self.seed, epoch, 1])
-        return rng.integers(0, self.store.size - self.size + 1, (self.draws, 2))
-
     # --- fetching -------------------------------------------------------------------------------------------------
 
-    def _plain(self, places: np.ndarray, keys: list[tuple[int, int]]) -> tuple[Any, ...]:
-        size = self.size
-        images = np.empty((len(places), size, size, 3), np.uint8)
-        masks = np.zeros((len(places), size, size), np.uint8) if self.masks else None
-        for i, (place, (epoch, index)) in enumerate(zip(places, keys)):
-            top, left = self._windows(epoch)[index]
-            window = np.s_[top : top + size, left : left + size]
-            images[i] = self.store.faces[self.rows[place]][window]
+    def _plain(self, places: np.ndarray) -> tuple[Any, ...]:
+        images = np.empty((len(places), self.size, self.size, 3), np.uint8)
+        masks = np.zeros((len(places), self.size, self.size), np.uint8) if self.masks else None
+        for i, place in enumerate(places):
+            images[i] = centre(self.store.faces[self.rows[place]], self.size)
             if masks is not None and self.labels[place]:
-                masks[i] = self._mask(place)[window]
+                masks[i] = centre(self._mask(place)[..., None], self.size)[..., 0]
         return images, self.labels[places], masks, np.arange(len(places)), {}
 
     def _transformed(self, places: np.ndarray, keys: list[tuple[int, int]]) -> tuple[Any, ...]:
@@ -216,10 +207,9 @@ class FaceDataset(Dataset[Batch]):
         mask = self._mask(place) if self.masks and self.labels[place] else None
         sample = Sample(np.asarray(self.store.faces[row]), int(self.labels[place]), landmarks, mask, int(row))
         made = self.transform(sample, np.random.default_rng([self.seed, epoch, 2, index]))
-        top, left = self._windows(epoch)[index]
-        return [self._cut(one, top, left) for one in ([made] if isinstance(made, Sample) else made)]
+        return [self._cut(one) for one in ([made] if isinstance(made, Sample) else made)]
 
-    def _cut(self, sample: Sample, top: int, left: int) -> Sample:
+    def _cut(self, sample: Sample) -> Sample:
         height, width = sample.image.shape[:2]
         if (height, width) == (self.size, self.size):
             return sample
@@ -229,9 +219,10 @@ class FaceDataset(Dataset[Batch]):
                 where=type(self.transform).__name__,
                 remedy=f"Return the stored {self.store.size} px or the window's {self.size} px",
             )
-        window = np.s_[top : top + self.size, left : left + self.size]
-        mask = None if sample.mask is None else sample.mask[window]
-        return replace(sample, image=sample.image[window], mask=mask, landmarks=sample.landmarks - (left, top))
+        image, mask = centre(sample.image, self.size), sample.mask
+        cut = None if mask is None else centre(mask[..., None], self.size)[..., 0]
+        start = (self.store.size - self.size) // 2
+        return replace(sample, image=image, mask=cut, landmarks=sample.landmarks - np.float32(start))
 
     def _mask(self, place: int) -> np.ndarray:
         mask = self.store.mask(self.rows[place])
@@ -241,7 +232,7 @@ class FaceDataset(Dataset[Batch]):
 
 
 def centre(images: np.ndarray, size: int) -> np.ndarray:
-    """The central (..., size, size, 3) of stored crops (..., S, S, 3): what testing looks at."""
+    """The central (..., size, size, C) of stored crops (..., S, S, C): what networks look at."""
     margin = images.shape[-2] - size
     if margin < 0:
         raise WorkbookError(f"a window of {size} px in faces of {images.shape[-2]} px", where="face store")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from dfrepro.errors import WorkbookError
 from dfrepro.evaluate.corruptions import CORRUPTIONS, corrupt
-from dfrepro.methods.pim import Site, SiteHooks, sites_of
+from dfrepro.nets.pim import Site, SiteHooks, sites_of
 
 
 @dataclass(frozen=True)

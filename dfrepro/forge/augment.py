@@ -1,7 +1,7 @@
-"""The augmentation of PIM's Table IV, "With" block (SPEC P1), and the one place where albumentations is imported.
+"""The augmentation of PIM's Table IV, "With" block (TIFS 2024, Sec. V-B): the one import of albumentations.
 
-The paper names six transforms and nothing else. Probabilities are SPEC's choice (.3, and .5 for flip and
-compression); limits are ours: those of SBI for colour shifts and JPEG, albumentations' long-standing ones elsewhere.
+The paper names six transforms and nothing else. Probabilities (.3, and .5 for flip and compression) and limits are
+ours: those of SBI for RGB shifts and JPEG, albumentations' long-standing ones elsewhere.
 albumentations is pinned to 2.0.8, whose default noise (a standard deviation of .2 to .44 of the range) would drown a
 face, so that the older default of 3 to 7 grey levels is given here.
 """
@@ -16,6 +16,21 @@ import numpy as np
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # read at import: no network check
 
 GREY = 1 / 255
+
+TRANSFORMS: dict[str, dict[str, Any]] = {  # in this order
+    "HorizontalFlip": {"p": 0.5},
+    "RGBShift": {"r_shift_limit": (-20, 20), "g_shift_limit": (-20, 20), "b_shift_limit": (-20, 20), "p": 0.3},
+    "HueSaturationValue": {
+        "hue_shift_limit": (-20, 20),
+        "sat_shift_limit": (-30, 30),
+        "val_shift_limit": (-20, 20),
+        "p": 0.3,
+    },
+    "RandomBrightnessContrast": {"brightness_limit": (-0.2, 0.2), "contrast_limit": (-0.2, 0.2), "p": 0.3},
+    "ImageCompression": {"quality_range": (40, 100), "p": 0.5},
+    "GaussNoise": {"std_range": (3 * GREY, 7 * GREY), "p": 0.3},
+}
+NAMES = tuple(TRANSFORMS)
 
 
 class Augment:
@@ -32,17 +47,8 @@ class Augment:
     def compose(self) -> Any:
         import albumentations
 
-        A = albumentations
-        return A.Compose(
-            [
-                A.HorizontalFlip(p=0.5 if self.flip else 0.0),
-                A.RGBShift((-20, 20), (-20, 20), (-20, 20), p=0.3),
-                A.HueSaturationValue((-20, 20), (-30, 30), (-20, 20), p=0.3),
-                A.RandomBrightnessContrast((-0.2, 0.2), (-0.2, 0.2), p=0.3),
-                A.ImageCompression(quality_range=(40, 100), p=0.5),
-                A.GaussNoise(std_range=(3 * GREY, 7 * GREY), p=0.3),
-            ]
-        )
+        chosen = TRANSFORMS if self.flip else TRANSFORMS | {"HorizontalFlip": {"p": 0.0}}
+        return albumentations.Compose([getattr(albumentations, name)(**given) for name, given in chosen.items()])
 
     def __getstate__(self) -> dict[str, Any]:
         return {"flip": self.flip}  # workers build their own pipeline: its state is drawn anew for each item

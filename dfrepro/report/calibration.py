@@ -6,7 +6,6 @@
 `python -m dfrepro calibrate` measures the cells, by generator seed and training seed.
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,12 +16,11 @@ from dfrepro.data.standin.spec import VERSION
 from dfrepro.errors import WorkbookError
 from dfrepro.evaluate import metrics
 from dfrepro.files import ROOT, atomic_file
-from dfrepro.params import Params
 from dfrepro.report import ledger
 
 BANDS = Path(__file__).with_name("calibration.csv")
 MEASURED = ROOT / "results" / "calibration"
-CLEAN, SHIFTED = "clean", "shifted"
+CLEAN = "clean"
 
 
 class Printed(NamedTuple):
@@ -72,59 +70,6 @@ def value(scores: pd.DataFrame, cell: pd.Series) -> float:
 
 def _accuracy(frames: pd.DataFrame) -> float:
     return metrics.accuracy(frames.label, frames.score)
-
-
-def measure(p: Params, generator: int, seed: int, runs: Iterable[str] = ()) -> pd.DataFrame:
-    """Measure the cells of `runs` (default: all) on the stand-in of one generator seed, with one training seed.
-
-    Data, networks and scores stay below artifacts/calibration, and a second call makes only what is not there.
-    Returns run, cell, value; `keep` writes them where `report` finds them.
-    """
-    table, found = cells(), []
-    for run in list(runs) or table.run.unique():
-        mine = table[table.run == run]
-        scores = _scores(_testing(_of_generator(p, generator), run, mine), run, seed)
-        found += [(run, cell.cell, value(scores, cell)) for _, cell in mine.iterrows()]
-    return pd.DataFrame(found, columns=["run", "cell", "value"])
-
-
-def _of_generator(p: Params, generator: int) -> Params:
-    """The parameters with another generator seed, and folders of their own."""
-    drawn = p.sizes.standin.model_copy(update={"seed": generator})
-    folder = ROOT / "artifacts" / "calibration" / f"{VERSION}-{p.scale}-{generator}"
-    return p.model_copy(update={"sizes": p.sizes.model_copy(update={"standin": drawn}), "artifacts": folder})
-
-
-def _testing(p: Params, run: str, mine: pd.DataFrame) -> Params:
-    """The parameters with the tests and conditions of `run` that its cells read, and no others."""
-    own = p.run(run).data.dataset
-    tests = tuple(own if name == p.datasets[own].layout else name for name in mine.test.unique())
-    conditions = tuple(name for name in mine.condition.unique() if name not in (CLEAN, SHIFTED))
-    changed = p.run(run).model_copy(update={"tests": tests, "conditions": conditions})
-    return p.model_copy(update={"runs": {**p.runs, run: changed}})
-
-
-def _scores(p: Params, run: str, seed: int) -> pd.DataFrame:
-    """The scores of a run on its tests; makes what is missing for them: stand-in, faces, network, scores."""
-    from dfrepro import pipeline
-    from dfrepro.data.manifest import FaceStore
-    from dfrepro.evaluate.run import evaluate_run
-
-    tests, sizes = p.run(run).tests, p.sizes.evaluation
-    for dataset in {p.run(run).data.dataset, *tests}:
-        if not pipeline.faces_folder(p, dataset).exists():
-            pipeline.standin(p)  # a finished one is left alone
-            pipeline.faces(p, dataset)
-    trained, out = pipeline.run_folder(p, run, seed), pipeline.scores_folder(p, run, seed)
-    if not trained.exists():
-        pipeline.train(p, run, seed)
-    if not out.exists():
-        stores = {name: FaceStore.open(pipeline.faces_folder(p, name)) for name in tests}
-        inputs, conditions = pipeline.inputs(p, run, seed), p.run(run).conditions
-        evaluate_run(
-            trained, stores, inputs, out, batch=sizes.batch, frames=sizes.frames, conditions=conditions
-        )  # fmt: skip
-    return pd.read_parquet(out / "scores.parquet")
 
 
 def keep(measured: pd.DataFrame, scale: str, generator: int, seed: int) -> None:

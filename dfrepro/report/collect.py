@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit, logit
 
-from dfrepro import pipeline
+from dfrepro import places
 from dfrepro.files import atomic_folder, read_json
 from dfrepro.params import Params
 from dfrepro.report.evidence import VIDEO, Evidence, of_videos
@@ -81,7 +81,7 @@ def keep(p: Params, evidence: Evidence) -> None:
 
 
 def _kept(p: Params) -> Path:
-    return pipeline.results_folder(p) / "evidence"
+    return places.results_folder(p) / "evidence"
 
 
 def scores(p: Params) -> pd.DataFrame | None:
@@ -109,10 +109,10 @@ def measured(p: Params) -> pd.DataFrame:
     parts = [pd.DataFrame(columns=["run", "seed", *MEASURED])]
     for name in p.maps:
         for seed in p.seeds:
-            parts += _read(pipeline.maps_folder(p, name, seed), f"{MAPS}{name}", seed)
+            parts += _read(places.maps_folder(p, name, seed), f"{MAPS}{name}", seed)
     for run, seed, folder in _scored(p):
         parts += _read(folder, run, seed)
-        timing = pipeline.timing_file(p, run, seed)
+        timing = places.timing_file(p, run, seed)
         if timing.is_file():
             row = {"run": run, "seed": seed, "dataset": "train", "metric": "train_seconds"}
             parts.append(pd.DataFrame([row | {"value": read_json(timing)["train_seconds"]}]))
@@ -124,7 +124,7 @@ def _scored(p: Params) -> Iterator[tuple[str, int, Path]]:
     """Runs of the present grid that have been scored, with seed and folder."""
     for run in p.runs:
         for seed in p.seeds:
-            folder = pipeline.scores_folder(p, run, seed)
+            folder = places.scores_folder(p, run, seed)
             if p.in_grid(run) and folder.is_dir():
                 yield run, seed, folder
 

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dfrepro import __version__, pipeline
+from dfrepro import __version__, places
 from dfrepro.errors import WorkbookError, plain
 from dfrepro.files import ROOT, atomic_folder
 from dfrepro.params import STANDIN, Params
@@ -83,7 +83,7 @@ def trained_run(p: Params, run: str, seed: int | None = None) -> Path:
     if seed is not None and seed not in seeds[run]:
         known = ", ".join(map(str, seeds[run]))
         raise WorkbookError(f"{run} is not trained with seed {seed}", where="score", remedy=f"Trained with: {known}")
-    return pipeline.run_folder(p, run, min(seeds[run]) if seed is None else seed)
+    return places.run_folder(p, run, min(seeds[run]) if seed is None else seed)
 
 
 def _trained(p: Params) -> dict[str, list[int]]:
@@ -102,10 +102,10 @@ def _score_all(
     p: Params, trained: Path, found: Found, n_frames: int, scratch: Path, folder: Path
 ) -> tuple[dict[str, Any], list[Result]]:
     from dfrepro.evaluate.predict import predict
-    from dfrepro.runs.draws import window
+    from dfrepro.jobs.train import load_detector
     from dfrepro.score.page import render
     from dfrepro.score.pictures import take
-    from dfrepro.train.run import load_detector
+    from dfrepro.train.draws import window
 
     meta = checkpoint.load_meta(trained)
     store = _faces(p, meta["faces"], found.inputs, n_frames, scratch)

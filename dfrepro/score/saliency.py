@@ -3,11 +3,11 @@
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dfrepro.explain.cam import grad_cam
-from dfrepro.methods.focus import Focus
-from dfrepro.methods.focus_evaluation import MapDetector
-from dfrepro.methods.pel import PEL
-from dfrepro.methods.pel_figures import StreamView
+from dfrepro.methods.focus.detector import Focus
+from dfrepro.methods.focus.evaluation import MapDetector
+from dfrepro.methods.pel.detector import PEL
+from dfrepro.methods.pel.residuals import StreamView
+from dfrepro.nets.cam import grad_cam
 
 POSITIONS = 7  # a side, at least: what a 224-pixel network's last stage has; a small one ends in 2 x 2
 STREAMS = {"rgb": "Grad-CAM, RGB stream", "freq": "Grad-CAM, frequency stream"}

@@ -23,10 +23,10 @@ from tqdm.auto import tqdm
 from dfrepro.data.dataset import Batch, FaceDataset, batches
 from dfrepro.errors import WorkbookError
 from dfrepro.files import atomic_folder, remove_leftovers
+from dfrepro.nets.trunk import seed_generators
 from dfrepro.train import checkpoint
 from dfrepro.train.checkpoint import ResumeState
 from dfrepro.train.steps import Loss, Step, StepRule
-from dfrepro.train.trunk import seed_generators
 
 Refine = Callable[[nn.Module, Batch, torch.Generator], Batch]  # a look at the network before the step (FPG)
 Validate = Callable[[nn.Module], float]  # the higher, the better

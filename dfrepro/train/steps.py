@@ -4,7 +4,7 @@ Guan et al., TIFS 2024, Alg. 1 and Eq. 14 (PIM, DualFlat); Foret et al., ICLR 20
 
     g  = (1 − α − β) g1 + α g2 + β g3
     g1 = ∇L(θ)                          the plain gradient
-    g2 = ∇L(θ) with Δ injected          Δ = r γ / ‖γ‖, see `dfrepro.methods.pim`
+    g2 = ∇L(θ) with Δ injected          Δ = r γ / ‖γ‖, see `dfrepro.nets.pim`
     g3 = ∇L(θ + r′ g1 / ‖g1‖)           with Δ = 0
 
 ERM is α = β = 0, PIM α = 1, SAM β = 1. A term of weight zero is computed only where a later one needs it; PIM alone
@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from dfrepro.errors import WorkbookError
-from dfrepro.methods.pim import PIM, sites_of, step_along
-from dfrepro.train.trunk import Trunk, generators, set_generators
+from dfrepro.nets.pim import PIM, sites_of, step_along
+from dfrepro.nets.trunk import Trunk, generators, set_generators
 
 Batch = Mapping[str, Any]  # of tensors (B, ...): "image", "label", whatever the loss reads
 Loss = Callable[[nn.Module, Batch], tuple[Tensor, Mapping[str, Tensor]]]  # -> the loss, and its parts for the history
@@ -108,8 +108,8 @@ class Step:
         """Compute g on `batches`, micro-batches of one step and of equal size; return what is worth logging.
 
         `loss_fn` is called several times and must be a function of the network, the batch and torch's own generators.
-        The values returned are detached 0-dim tensors: the loss and its parts at θ, and for PIM ‖γ‖, |Δσ| / σ and the
-        least σ + Δσ. Nothing waits for the device. On one rank they are that rank's.
+        The values returned are detached 0-dim tensors: the loss and its parts at θ, and for PIM ‖γ‖ and what
+        `PIM.strength` says of Δ. Nothing waits for the device. On one rank they are that rank's.
         """
         rule = self.rule
         for parameter in self.parameters:
@@ -153,7 +153,7 @@ class Step:
         self, loss_fn: Loss, batches: Sequence[Batch], draws: list[list[Tensor]], weight: float, last: bool
     ) -> None:
         """Add `weight` times the gradient at the present point to `.grad`, with the draws of the first evaluation."""
-        with _unmoved(self.norms):
+        with unmoved(self.norms):
             for i, (batch, draw) in enumerate(zip(batches, draws, strict=True)):
                 set_generators(draw, self.fabric.device)
                 with self._sync(last and i == len(batches) - 1):
@@ -250,7 +250,7 @@ def norm_of(tensors: Sequence[Tensor]) -> Tensor:
 
 
 @contextmanager
-def _unmoved(norms: Sequence[_NormBase]) -> Iterator[None]:
+def unmoved(norms: Sequence[_NormBase]) -> Iterator[None]:
     """Batch-norm normalises by the batch as ever and leaves its running statistics alone."""
     tracking = [bool(norm.track_running_stats) for norm in norms]
     for norm in norms:

@@ -97,6 +97,10 @@ def test_an_epoch_is_twice_the_rarer_class(store):
     assert len(rows) == 18
 
 
+def test_an_epoch_of_all_has_as_many_draws_as_there_are_faces(store):
+    assert len(dataset(store, draws="all")) == len(select(store.manifest, split="train")) == 21
+
+
 def test_one_class_alone_is_gone_through_once_an_epoch(store):
     data = FaceDataset(store, select(store.manifest, split="train", label=0), size=16, seed=0)
     assert sorted(data.__getitems__(range(len(data)))["row"].tolist()) == list(range(9))
@@ -181,17 +185,13 @@ def test_a_pickled_dataset_draws_the_same_and_reopens_the_store(store):
 # --- pictures -------------------------------------------------------------------------------------------------------
 
 
-def test_a_window_is_cut_from_the_face_it_names(store):
-    data = dataset(store)
-    batch = data.__getitems__(range(36))
+@pytest.mark.parametrize("transform", [None, lambda sample, rng: sample])
+def test_without_augmentation_a_face_is_seen_as_in_testing_whenever_it_is_drawn(store, transform):
+    batch = dataset(store, transform=transform).__getitems__(range(36))  # two epochs
     assert batch["image"].shape == (36, 3, 16, 16)
     assert batch["image"].dtype == torch.uint8
-    corners = set()
     for image, row in zip(batch["image"].numpy(), batch["row"].tolist()):
-        top, left = image[1, 0, 0], image[2, 0, 0]
-        assert np.array_equal(image.transpose(1, 2, 0), fill(row)[top : top + 16, left : left + 16])
-        corners.add((top, left))
-    assert {top for top, _ in corners} == {left for _, left in corners} == set(range(5))  # all of the margin
+        assert np.array_equal(image.transpose(1, 2, 0), centre(fill(row), 16))
 
 
 def test_a_window_as_large_as_the_face_is_the_face(store):

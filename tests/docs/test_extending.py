@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dfrepro import study
 from dfrepro.files import ROOT, read_json
+from dfrepro.jobs import study
 
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 FILE = re.compile(r"^`([\w./-]+)`\n\n```\w+\n(.*?)^```$", re.M | re.S)
@@ -64,7 +64,7 @@ def test_every_block_is_a_file_a_patch_or_a_command():
 
 def test_the_pages_own_tests_pass(copy):
     tests = [path for path, _ in FILE.findall(PAGE) if path.startswith("tests/")]
-    assert {Path(path).parent.name for path in tests} == {"forge", "runs", "train", "layouts", "report"}
+    assert {Path(path).parent.name for path in tests} == {"forge", "methods", "train", "layouts", "report"}
     assert "passed" in run(copy, sys.executable, "-m", "pytest", "-q", *tests)
 
 

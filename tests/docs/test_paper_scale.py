@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dfrepro import params
 from dfrepro.__main__ import parser
 from dfrepro.files import ROOT
-from dfrepro.runs import recipes
+from dfrepro.jobs.kinds import recipes
 
 PAGE = (ROOT / "docs" / "paper-scale.md").read_text(encoding="utf-8")
 ORIGINALS = 720  # of FF++'s official training split
@@ -51,7 +51,9 @@ def work(run: str) -> tuple[int, int, int]:
     spec = P.spec(run, 0)
     training, step = spec["training"], spec["step"]
     frames = min(training["frames"], P.sizes.faces.n_frames)
-    per_epoch = training["images_per_epoch"] or 2 * ORIGINALS * frames
+    everything = ORIGINALS * frames * (1 + len(spec["data"]["manipulations"]))
+    declared = training["images_per_epoch"]
+    per_epoch = everything if declared == "all" else declared or 2 * ORIGINALS * frames
     steps = training["epochs"] * (per_epoch // training["batch"])
     passes = 1 + (step["alpha"] > 0) + (step["beta"] > 0)
     return training["epochs"] * per_epoch, steps, passes
@@ -71,7 +73,7 @@ def test_work_follows_from_the_settings(row):
     for run in runs(row[0]):
         images, steps, passes = work(run)
         network = P.spec(run, 0)["backbone"]
-        assert row[1] == f"{network['name']}, {network['image_size']} px"
+        assert row[1] == f"{network['name'].split('.')[0]}, {network['image_size']} px"
         assert (number(row[2]) * 1e6, int(number(row[3])), int(row[4])) == (
             pytest.approx(images, rel=0.01),
             steps,

@@ -12,7 +12,7 @@ from dfrepro.errors import WorkbookError
 from dfrepro.evaluate.corruptions import corrupt
 from dfrepro.evaluate.predict import predict, predict_under
 from dfrepro.evaluate.probe import Corrupted, StatisticShift
-from dfrepro.train.models import Backbone, Output, build_detector
+from dfrepro.nets.detector import Backbone, Output, build_detector
 
 
 @pytest.fixture(scope="module")

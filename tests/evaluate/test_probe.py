@@ -8,8 +8,8 @@ from torch import nn
 from dfrepro.errors import WorkbookError
 from dfrepro.evaluate.corruptions import corrupt
 from dfrepro.evaluate.probe import Corrupted, StatisticShift, corruptions, under
-from dfrepro.methods.pim import EPS
-from dfrepro.train.models import Backbone, build_detector
+from dfrepro.nets.detector import Backbone, build_detector
+from dfrepro.nets.pim import EPS
 
 SIZES = {"test_convnext": {}, "test_resnet": {}, "test_efficientnet": {}, "test_vit": {"img_size": 64}}
 

@@ -28,7 +28,7 @@ from dfrepro.data.manifest import FaceStore
 from dfrepro.data.standin.trees import _write_png
 from dfrepro.errors import WorkbookError
 from dfrepro.files import atomic_file, atomic_folder, mapped_array, read_json, refusal, write_json
-from dfrepro.mend import mend
+from dfrepro.jobs.mend import mend
 
 KILOBYTES = 4
 

@@ -20,7 +20,7 @@ MEMORY = 2500
 MEASURED = """
 import resource, sys
 from pathlib import Path
-from dfrepro import pipeline
+from dfrepro.jobs import pipeline
 {body}
 print("MEGABYTES", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
       resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)

@@ -19,9 +19,9 @@ from dfrepro.data.pairs import Pairs
 from dfrepro.data.shards import Shard
 from dfrepro.errors import WorkbookError
 from dfrepro.files import ROOT, read_json, write_json
-from dfrepro.forge.reconstruct import Reconstructions
-from dfrepro.runs.focus_maps import ForgeryMaps
-from dfrepro.train.run import load_detector
+from dfrepro.jobs.train import load_detector
+from dfrepro.methods.fia_usa.reconstruct import Reconstructions
+from dfrepro.methods.focus.maps import ForgeryMaps
 
 # --- the code: what could run a file's content is not in it ---------------------------------------------------------
 
@@ -104,7 +104,7 @@ def hook(event, arguments):
         found.append(".".join(map(str, arguments)))
 sys.addaudithook(hook)
 import torch, timm, lightning_fabric, pandas, pyarrow.parquet, sklearn.metrics, av
-from dfrepro import pipeline
+from dfrepro.jobs import pipeline
 from dfrepro.__main__ import main
 pipeline._cores = lambda: 1  # in this very process
 watching = True

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from dfrepro import params, pipeline, workbook
+from dfrepro import params, places, workbook
 from dfrepro.files import ROOT
+from dfrepro.jobs import pipeline
 
 SHORT_KILLS = 2  # of each command
 MOST_TRIES = 10  # a command may end before its moment: the machine was busier when it was timed
@@ -139,7 +140,7 @@ def test_dvc_repro_killed_thirty_times_in_a_row_ends_in_the_same_bytes(tiny, tmp
 def test_a_run_that_is_killed_while_it_trains_anew_keeps_no_scores_of_before(tmp_path, monkeypatch):
     monkeypatch.setattr(params.Params, "artifacts", tmp_path)
     book = workbook.open("00_data", "smoke")
-    scored = pipeline.scores_folder(book.params, "erm-df", 0)
+    scored = places.scores_folder(book.params, "erm-df", 0)
     scored.mkdir(parents=True)
 
     def killed(*_) -> None:

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from dfrepro import __main__ as command_line
-from dfrepro import params, pipeline, study
+from dfrepro import params, places
 from dfrepro.files import ROOT, read_json, write_json
+from dfrepro.jobs import pipeline, study
 from dfrepro.report import claims, collect
 from dfrepro.report.schema import Operand
 
@@ -17,19 +18,19 @@ from dfrepro.report.schema import Operand
 def scale(monkeypatch, tmp_path):
     """Smoke scale, two seeds, with artifacts and results in a folder of the test's own."""
     monkeypatch.setattr(params.Params, "artifacts", property(lambda self: tmp_path / "artifacts"))
-    monkeypatch.setattr(pipeline, "results_folder", lambda p: tmp_path / "results")
+    monkeypatch.setattr(places, "results_folder", lambda p: tmp_path / "results")
     monkeypatch.setenv("DFREPRO_SCALE", "smoke")
     return params.load(seeds=[0, 1])
 
 
 def plant(p, run: str, seed: int, scores=None, seconds: float = 10.0) -> None:
-    folder = pipeline.scores_folder(p, run, seed)
+    folder = places.scores_folder(p, run, seed)
     folder.mkdir(parents=True)
     measured = pd.DataFrame([["dfd", "saliency_inside", 0.6]], columns=["dataset", "metric", "value"])
     measured.to_csv(folder / "measured.csv", index=False)
     if scores is not None:
         scores.drop(columns=["run", "seed"]).to_parquet(folder / "scores.parquet")
-    write_json(pipeline.timing_file(p, run, seed), {"train_seconds": seconds})
+    write_json(places.timing_file(p, run, seed), {"train_seconds": seconds})
 
 
 def test_what_is_there_is_read_and_what_is_not_is_left_out(scale, planted_scores):
@@ -49,7 +50,7 @@ def test_a_run_outside_the_grid_does_not_count_even_if_it_is_there(scale):
 
 
 def test_maps_are_measured_under_their_own_name_and_before_their_networks_run(scale):
-    folder = pipeline.maps_folder(scale, "focus", 1)
+    folder = places.maps_folder(scale, "focus", 1)
     folder.mkdir(parents=True)
     pd.DataFrame([["ffpp", "map_auc", 0.8]], columns=["dataset", "metric", "value"]).to_csv(folder / "measured.csv")
     plant(scale, "focus-map-focus", 1)
@@ -88,7 +89,7 @@ def test_a_clone_without_artifacts_judges_what_was_kept_to_the_same_verdicts(two
 
 def test_a_studys_verdicts_are_judged_anew_from_its_evidence_alone(two_runs, tmp_path, monkeypatch):
     assert command_line.main(["claims"]) == 0
-    monkeypatch.setattr(study, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(places, "STUDY", tmp_path / "results")
     path = tmp_path / "results" / "claims.json"
     written = path.read_bytes()
     shutil.rmtree(tmp_path / "artifacts")

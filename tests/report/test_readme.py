@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+import yaml
 from PIL import Image
 
 from dfrepro.errors import WorkbookError
@@ -61,12 +62,11 @@ def test_readme_shows_every_picture_that_is_drawn():
 
 
 def test_every_picture_of_the_gallery_leads_to_its_notebook_and_to_its_stage():
-    declared = (ROOT / "dvc.yaml").read_text().splitlines()
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     rows = [row for row in (ROOT / "README.md").read_text().splitlines() if row.startswith("| [![")]
     pictures = [picture for row in rows for picture in row.strip("| ").split(" | ")]
     assert len(pictures) == 6
     for picture in pictures:
         notebook = re.search(r"\]\(notebooks/(\w+)\.ipynb\)", picture)[1]
-        stage, line = re.search(r"stage \[`(\w+)`\]\(dvc\.yaml#L(\d+)\)", picture).groups()
-        assert stage == notebook
-        assert declared[int(line) - 1].startswith(f"  {stage}:"), f"{stage} has moved in dvc.yaml"
+        assert re.search(r"stage \[`(\w+)`\]\(dvc\.yaml\)", picture)[1] == notebook
+        assert notebook in stages

@@ -10,9 +10,9 @@ from test_steps import RULES, batch_of, convnext, loss_fn
 
 from dfrepro.data.dataset import FaceDataset, select
 from dfrepro.data.manifest import FaceStore
+from dfrepro.nets.detector import Backbone, build_detector
+from dfrepro.nets.losses import CrossEntropy
 from dfrepro.train.fit import Recipe, TrainConfig, fit
-from dfrepro.train.losses import CrossEntropy
-from dfrepro.train.models import Backbone, build_detector
 from dfrepro.train.steps import Step, StepRule
 
 CASES = [("pim", 1), ("sam", 1), ("mix", 1), ("mix", 2)]  # the rule, and into how many micro-batches a rank splits

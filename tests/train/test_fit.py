@@ -17,10 +17,10 @@ from dfrepro.data.dataset import FaceDataset, Sample, select
 from dfrepro.errors import WorkbookError
 from dfrepro.evaluate.metrics import video_auc
 from dfrepro.evaluate.predict import predict
+from dfrepro.nets.detector import Backbone, build_detector
+from dfrepro.nets.losses import CrossEntropy
 from dfrepro.train import checkpoint
 from dfrepro.train.fit import Recipe, TrainConfig, fit
-from dfrepro.train.losses import CrossEntropy
-from dfrepro.train.models import Backbone, build_detector
 from dfrepro.train.steps import StepRule
 
 SPEC = Backbone("test_resnet", 32, {"drop_rate": 0.2})

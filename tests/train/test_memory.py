@@ -2,8 +2,8 @@
 
 import tracemalloc
 
+from dfrepro.nets.losses import CrossEntropy
 from dfrepro.train.fit import Recipe
-from dfrepro.train.losses import CrossEntropy
 from tests.train.conftest import write_store
 from tests.train.test_fit import config, data, run
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from dfrepro.nets.losses import CrossEntropy
 from dfrepro.train.fit import Recipe
-from dfrepro.train.losses import CrossEntropy
 from dfrepro.train.steps import StepRule
 from tests.train.test_fit import PIM, config, run
 

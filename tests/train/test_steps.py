@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from dfrepro.errors import WorkbookError
-from dfrepro.methods.pim import PIM, step_along
-from dfrepro.train.models import Output
+from dfrepro.nets.detector import Output
+from dfrepro.nets.pim import PIM, step_along
 from dfrepro.train.steps import Step, StepRule, norm_of
 
 RULES = {

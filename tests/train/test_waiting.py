@@ -11,12 +11,16 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dfrepro.methods import fia_usa, focus, focus_evaluation, fpg, pel
-from dfrepro.methods.fpg_quality import LaplacianQuality
-from dfrepro.methods.pel_frequency import Statistics
+from dfrepro.methods.fia_usa import detector as fia_usa
+from dfrepro.methods.focus import detector as focus
+from dfrepro.methods.focus import evaluation as focus_evaluation
+from dfrepro.methods.fpg import detector as fpg
+from dfrepro.methods.fpg.quality import LaplacianQuality
+from dfrepro.methods.pel import detector as pel
+from dfrepro.methods.pel.frequency import Statistics
+from dfrepro.nets.detector import Backbone
+from dfrepro.nets.losses import CrossEntropy
 from dfrepro.train.fit import Recipe, _Loop
-from dfrepro.train.losses import CrossEntropy
-from dfrepro.train.models import Backbone
 from dfrepro.train.steps import StepRule
 from tests.train.test_fit import config, data, run
 

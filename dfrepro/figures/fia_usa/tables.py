@@ -1,0 +1,228 @@
+"""FIA-USA's figures and tables (SPEC P3): drawn from pictures, rankings and tables; nothing is measured here."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from dfrepro.report import plots
+from dfrepro.report.evidence import Evidence
+from dfrepro.report.schema import Operand
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from dfrepro.figures.fia_usa.pictures import MaskFlow, Ranking, RealFace
+    from dfrepro.forge.blend import Pair
+
+CORRUPTIONS = {"blur": "Gaussian blur", "blocks": "blocks", "contrast": "contrast", "jpeg": "JPEG"}
+NAMES = {"ae": "autoencoder", "sr": "super-resolution", "none": "as it is"}
+LN2 = float(np.log(2))
+STAGES = ("C2", "C3", "C4", "C5")
+
+
+# --- pseudo-fakes -------------------------------------------------------------------------------------------------
+
+
+def draw_mask_flow(face: "RealFace", flows: Mapping[str, "MaskFlow"]) -> "Figure":
+    """Draw Figure 8: a row a kind of mask; its hulls, the hulls moved, and several soft masks drawn from them."""
+    import matplotlib.pyplot as plt
+
+    draws = len(next(iter(flows.values())).soft)
+    figure, axes = plt.subplots(len(flows), 2 + draws, figsize=(1.55 * (2 + draws), 1.6 * len(flows)))
+    for row, (kind, flow) in zip(axes, flows.items()):
+        for axis, hulls, colour in ((row[0], flow.hulls, plots.REAL), (row[1], flow.moved, plots.FAKE)):
+            axis.imshow(face.image)
+            for hull in hulls:
+                axis.fill(*hull.T, fc=colour, alpha=0.35, ec=colour, lw=1.5)
+        for axis, soft in zip(row[2:], flow.soft):
+            axis.imshow(soft, cmap="gray", vmin=0, vmax=1)
+        row[0].set_ylabel(kind)
+    titles = ["hull of landmarks", "moved, scaled", *("softened" for _ in range(draws))]
+    return _bare(figure, axes, titles)
+
+
+def draw_reconstructions(faces: Sequence["RealFace"], gain: float = 4.0) -> "Figure":
+    """Draw Figure 14: each face, its reconstructions, and what they change, `gain` times as strong."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(len(faces), 5, figsize=(7.6, 1.6 * len(faces)), squeeze=False)
+    for row, face in zip(axes, faces):
+        pictures = [face.image]
+        for made in ("ae", "sr"):
+            pictures += [face.made[made], difference(face.made[made], face.image, gain)]
+        for axis, picture in zip(row, pictures):
+            axis.imshow(picture)
+    change = f"change × {gain:g}"
+    return _bare(figure, axes, ["real face", "autoencoder", change, "super-resolved", change])
+
+
+def draw_pseudo_fakes(pairs: Mapping[tuple[str, str], "Pair"], gain: float = 4.0) -> "Figure":
+    """Draw Figures 15 to 17: kinds of masks in rows, reconstructions in columns, each as fake and |fake − real|."""
+    import matplotlib.pyplot as plt
+
+    kinds, mades = (list(dict.fromkeys(key[i] for key in pairs)) for i in (0, 1))
+    figure, axes = plt.subplots(len(kinds), 3 * len(mades), figsize=(1.3 * 3 * len(mades), 1.4 * len(kinds)))
+    for row, kind in zip(axes, kinds):
+        for i, made in enumerate(mades):
+            pair = pairs[kind, made]
+            for axis, picture in zip(row[3 * i :], (pair.real, pair.fake, difference(pair.fake, pair.real, gain))):
+                axis.imshow(picture)
+        row[0].set_ylabel(kind)
+    titles = [title for made in mades for title in ("real", f"fake, {made}", f"change × {gain:g}")]
+    return _bare(figure, axes, titles)
+
+
+def difference(picture: np.ndarray, other: np.ndarray, gain: float) -> np.ndarray:
+    """|picture − other| · `gain`, clipped: (H, W, 3) uint8."""
+    return np.clip(gain * np.abs(picture.astype(float) - other), 0, 255).astype(np.uint8)
+
+
+# --- AFFS and RCR -------------------------------------------------------------------------------------------------
+
+
+def draw_ranking(found: "Ranking", best: int = 7, worst: int = 4) -> "Figure":
+    """Draw Figure 13: a pair and its mask, C2's best and worst answers to it, and every stage's sorted errors."""
+    import matplotlib.pyplot as plt
+
+    order = np.argsort(found.errors[0], kind="stable")
+    best = min(best, len(order) - worst)
+    columns = 3 + best + worst
+    figure = plt.figure(figsize=(1.12 * columns, 4.6))
+    top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=(1, 1.9))[:, 0]
+    axes = top.subplots(1, columns)
+    pictures = [found.pair.real, found.pair.fake, found.pair.mask]
+    for axis, picture, title in zip(axes, pictures, ("real R", "fake F", "mask M")):
+        axis.imshow(picture, cmap="gray")
+        axis.set_title(title, fontsize=9)
+    for axis, channel in zip(axes[3:], (*order[:best], *order[-worst:])):
+        axis.imshow(found.answers[channel], cmap="magma", vmin=0, vmax=1)
+        colour = plots.REAL if channel in found.kept[0] else plots.FAKE
+        axis.set_title(f"{found.errors[0][channel]:.3f}", fontsize=9, color=colour)
+    _bare(figure, np.atleast_2d(axes))
+    for axis, stage, errors, kept in zip(bottom.subplots(1, len(found.errors)), STAGES, found.errors, found.kept):
+        _draw_errors(axis, stage, errors, kept)
+    return figure
+
+
+def _draw_errors(axis: "Axes", stage: str, errors: np.ndarray, kept: np.ndarray) -> None:
+    order = np.argsort(errors, kind="stable")
+    chosen = np.isin(order, kept)
+    finite = np.isfinite(errors[order])
+    for group, name, colour in ((chosen, "kept", plots.REAL), (~chosen, "dropped", plots.FAKE)):
+        here = np.flatnonzero(group & finite)
+        axis.scatter(here, errors[order][here], s=10, c=colour, label=name, linewidths=0)
+    dead = int((~finite).sum())
+    title = f"{stage}: {len(kept)} of {len(errors)}" + (f", {dead} dead" if dead else "")
+    axis.set(title=title, xlabel="channel, by rank", ylabel="$L_{ik}$" if stage == "C2" else "")
+    if dead == len(errors):
+        axis.set(xticks=[], yticks=[])
+        axis.text(0.5, 0.5, "one position:\nnothing to rank", transform=axis.transAxes, ha="center", va="center")
+    if stage == "C2":
+        axis.legend(markerscale=2, handletextpad=0.1)
+
+
+def draw_regions(pairs: Mapping[str, "Pair"], cells: np.ndarray) -> "Figure":
+    """Draw Figure 12: for each kind of mask the fake, its mask, and RCR's cells: inside, outside, dropped between."""
+    import matplotlib.pyplot as plt
+    from matplotlib.colors import ListedColormap
+
+    figure, axes = plt.subplots(3, len(pairs), figsize=(1.75 * len(pairs), 5.2))
+    colours = ListedColormap([plots.REAL, "0.92", plots.FAKE])
+    for column, (kind, pair), grid in zip(axes.T, pairs.items(), cells):
+        column[0].imshow(pair.fake)
+        column[0].set_title(kind, fontsize=10)
+        column[1].imshow(pair.mask, cmap="gray", vmin=0, vmax=1)
+        column[2].imshow(grid, cmap=colours, vmin=0, vmax=1)
+        inside, dropped = int((grid == 1).sum()), int((grid == 0.5).sum())
+        column[2].set_xlabel(f"{inside} in, {dropped} dropped" + ("\nskipped" if inside < 4 else ""), fontsize=9)
+    for axis, name in zip(axes[:, 0], ("fake", "mask", "cells")):
+        axis.set_ylabel(name)
+    return _bare(figure, axes)
+
+
+def draw_history(histories: Mapping[str, pd.DataFrame]) -> "Figure":
+    """Draw Eq. 4 and Eq. 6 over the epochs of training, and the share of pairs that RCR has to skip."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 3, figsize=(10, 3.1))
+    titles = {"ce": "Cross-entropy", "pcr": "PCR, Eq. 4", "icr": "ICR, Eq. 6"}
+    for axis, (part, title) in zip(axes, titles.items()):
+        for (name, history), colour in zip(histories.items(), (plots.REAL, plots.FAKE, "0.45")):
+            if part in history:
+                axis.plot(history.epoch, history[part], "-o", ms=3, c=colour, label=name)
+        axis.axhline(LN2, c="0.6", lw=1, ls=":")
+        axis.set(title=title, xlabel="epoch")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+    axes[0].annotate("ln 2", (0.02, LN2), xycoords=("axes fraction", "data"), va="bottom", color="0.4", fontsize=9)
+    axes[0].legend(fontsize=9)
+    return figure
+
+
+# --- tables and corruption ----------------------------------------------------------------------------------------
+
+
+def channel_table(printed: pd.DataFrame, found: Mapping[str, tuple[str, list[int], list[int]]]) -> pd.DataFrame:
+    """Table 7: channels before and after AFFS as printed, and of the networks that stand there at this scale."""
+    rows = []
+    for (run, (network, before, after)), (_, line) in zip(found.items(), printed.set_index("model").iterrows()):
+        row: dict[str, Any] = {"model": line.name, "run": run, "network here": network}
+        for i, (c, m) in enumerate(zip(before, after), start=2):
+            row[f"C{i} (printed)"] = f"{line[f'c{i}_in']:.0f} → {line[f'c{i}_out']:.0f}"
+            row[f"C{i} (here)"] = f"{c} → {m}"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def reduction(scores: pd.DataFrame, runs: Mapping[str, str], test: str = "ffpp") -> pd.DataFrame:
+    """R = (AUC − AUC of the clean set) / AUC of the clean set, of videos: a row a run, corruption, level and seed."""
+    evidence = Evidence(None, scores)
+    rows = []
+    for name, run in runs.items():
+        for corruption in CORRUPTIONS:
+            for level in range(1, 6):
+                operand = Operand(run=run, test=(test,), metric="video_auc", change="relative",
+                                  condition=(f"{corruption}-{level}",))  # fmt: skip
+                found = {seed: evidence.value(operand, seed) for seed in evidence.seeds(run)}
+                rows += [(name, corruption, level, seed, value) for seed, value in found.items() if value is not None]
+    return pd.DataFrame(rows, columns=["detector", "corruption", "level", "seed", "R"])
+
+
+def draw_reduction(table: pd.DataFrame, label: str) -> "Figure":
+    """Draw Figure 3: R in percent over five levels of four corruptions, a line a detector, with the range of seeds."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, len(CORRUPTIONS), figsize=(12, 3.1), sharey=True)
+    names = list(table.detector.unique())
+    for axis, (corruption, title) in zip(axes, CORRUPTIONS.items()):
+        axis.axhline(0, c="0.6", lw=1, ls=":")
+        for name, colour in zip(names, (plots.REAL, plots.FAKE)):
+            part = table[(table.detector == name) & (table.corruption == corruption)]
+            by_level = 100 * part.groupby("level").R.agg(["mean", "min", "max"])
+            axis.plot(by_level.index, by_level["mean"], "-o", c=colour, label=name)
+            axis.fill_between(by_level.index, by_level["min"], by_level["max"], color=colour, alpha=0.15, lw=0)
+        axis.set(title=title, xlabel="level", xticks=range(1, 6))
+    axes[0].set_ylabel(f"change of video AUC, %\n({label} FF++)")
+    axes[0].legend(loc="lower left")
+    return figure
+
+
+def of_ours(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table that a run of ours stands for, without the columns in which nothing could be measured."""
+    rows = table[table.run != ""]
+    measured = [name for name in rows if name.endswith(f"({table.attrs['label']})")]
+    empty = [name for name in measured if not rows[name].map(np.isreal).any()]
+    drop = [*empty, *(name.rsplit(" (", 1)[0] + " (printed)" for name in empty)]
+    return rows.drop(columns=drop)
+
+
+def _bare(figure: "Figure", axes: np.ndarray, titles: Sequence[str] = ()) -> "Figure":
+    """Pictures without ticks and frames; `titles` over the first row."""
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+    for axis, title in zip(axes[0], titles):
+        axis.set_title(title, fontsize=9, loc="center", fontweight="normal")
+    return figure

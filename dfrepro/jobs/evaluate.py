@@ -1,0 +1,100 @@
+"""A trained run on its test sets: every face passes the network once, whatever number of tables reads its scores.
+
+measured.csv      one row a number that is no function of the scores: dataset, metric, value
+scores.parquet    one row a face and condition: dataset, manipulation, video, frame, label, condition, score
+features.parquet  the in-domain test faces, clean and shifted, in the order of features.npy (N, D) float32
+undefined.json    metrics that have no value on a set, and why
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from dfrepro.data.dataset import select
+from dfrepro.data.manifest import FaceStore
+from dfrepro.evaluate import metrics
+from dfrepro.evaluate.predict import Predictions, predict_under
+from dfrepro.evaluate.probe import Probe, StatisticShift, corruptions
+from dfrepro.files import atomic_folder, write_json
+from dfrepro.jobs.kinds import recipes
+from dfrepro.jobs.train import load_detector
+from dfrepro.train import checkpoint
+from dfrepro.train.draws import window
+from dfrepro.train.ingredients import Inputs, Measurement
+
+CLEAN = "clean"
+EMBEDDED = (CLEAN, "shifted")  # conditions whose features are kept
+ROWS = ["dataset", "manipulation", "video", "frame", "label"]
+TOLD = "video_auc"  # what `dvc metrics show` shows, a column a test set: all else is in scores.parquet
+
+
+def evaluate_run(
+    trained: Path,
+    stores: Mapping[str, FaceStore],
+    inputs: Inputs,
+    out: Path,
+    *,
+    batch: int,
+    frames: int,
+    conditions: Sequence[str] = (),
+) -> dict[str, dict[str, float]]:
+    """Score the test split of each store with the detector in `trained`; write `out` whole or not at all.
+
+    inputs: what the run was trained on. frames: at most so many a video. The set that the run was trained on is also
+    scored under `conditions`, corruptions by name, and by a plain detector under the statistic shift (P1, Table II).
+    Returns the video AUC by test set, without those that are undefined.
+    """
+    spec = checkpoint.load_meta(trained)["spec"]
+    detector = load_detector(trained)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    found = {}
+    for name, store in stores.items():
+        rows = select(store.manifest, split="test", frames=frames)
+        probes = _probes(spec, conditions) if name == spec["data"]["dataset"] else {CLEAN: None}
+        size = window(spec, store.meta)
+        found[name] = predict_under(detector, store, rows, probes, size=size, batch=batch, device=device)
+    detector.cpu()  # where what a paper measures of its own expects it
+    measure = getattr(recipes(spec), "measure", None)
+    measured = [] if measure is None else measure(detector, spec, stores, inputs)
+    summaries = {_title(name, condition): metrics.summary(seen.frames) for name, condition, seen in _each(found)}
+    with atomic_folder(out) as folder:
+        pd.DataFrame(measured, columns=Measurement._fields).to_csv(folder / "measured.csv", index=False)
+        _write_scores(folder, found)
+        _write_features(folder, found.get(spec["data"]["dataset"], {}))
+        write_json(folder / "undefined.json", {name: reasons for name, (_, reasons) in summaries.items()})
+    values = {name: summaries[name][0][TOLD] for name in stores}
+    return {name: {TOLD: value} for name, value in values.items() if np.isfinite(value)}
+
+
+def _probes(spec: dict[str, Any], conditions: Sequence[str]) -> dict[str, Probe]:
+    """What the in-domain test set is seen through, by name."""
+    probes: dict[str, Probe] = {CLEAN: None}
+    if spec["detector"]["kind"] == "backbone":
+        probes["shifted"] = StatisticShift()
+    return probes | corruptions(conditions)
+
+
+def _each(found: Mapping[str, Mapping[str, Predictions]]) -> list[tuple[str, str, Predictions]]:
+    return [(name, condition, seen) for name, under in found.items() for condition, seen in under.items()]
+
+
+def _title(name: str, condition: str) -> str:
+    return name if condition == CLEAN else f"{name} {condition}"
+
+
+def _write_scores(folder: Path, found: Mapping[str, Mapping[str, Predictions]]) -> None:
+    tables = [seen.frames[[*ROWS, "score"]].assign(condition=condition) for _, condition, seen in _each(found)]
+    pd.concat(tables, ignore_index=True).to_parquet(folder / "scores.parquet", index=False)
+
+
+def _write_features(folder: Path, under: Mapping[str, Predictions]) -> None:
+    under = {condition: seen for condition, seen in under.items() if condition in EMBEDDED}
+    if not under:  # the run's own set is not among its test sets
+        return
+    rows = [seen.frames[[*ROWS, "row"]].assign(condition=condition) for condition, seen in under.items()]
+    pd.concat(rows, ignore_index=True).to_parquet(folder / "features.parquet", index=False)
+    np.save(folder / "features.npy", np.concatenate([seen.features for seen in under.values()]))

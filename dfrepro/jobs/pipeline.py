@@ -1,0 +1,333 @@
+"""What each stage of dvc.yaml does, one function a stage; notebooks call the same functions for what is not there yet.
+
+A function writes its artifact whole or not at all, below `artifacts/<scale>/`. Work that a kill interrupts continues
+from `artifacts/<scale>/.resume/`, which is outside what DVC removes before it runs a stage.
+"""
+
+import base64
+import hashlib
+import html
+import io
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dfrepro import places
+from dfrepro.errors import WorkbookError
+from dfrepro.files import ROOT, atomic_file, read_json, write_json
+from dfrepro.params import STANDIN, Params
+
+if TYPE_CHECKING:
+    from dfrepro.data.manifest import FaceStore
+    from dfrepro.train.ingredients import Inputs
+
+
+# --- data ----------------------------------------------------------------------------------------------------------
+
+
+def standin(p: Params) -> None:
+    """Generate the stand-in's trees."""
+    from dfrepro.data.standin import StandinSpec, generate
+
+    sizes = p.sizes.standin
+    spec = StandinSpec(**sizes.model_dump(exclude={"seed"}))
+    generate(p.artifacts / "standin", spec, seed=sizes.seed, workers=_cores())
+
+
+def faces(p: Params, dataset: str) -> "FaceStore":
+    """Extract the faces of a declared dataset. Without a single face there is nothing to go on with: an error."""
+    from dfrepro.data.faces import extract
+    from dfrepro.data.layouts import layout
+
+    declared, sizes = p.datasets[dataset], p.sizes.faces
+    videos = layout(declared.layout).videos(p.root(dataset), declared.compression)
+    predictor = Path(sizes.predictor) if sizes.predictor else None
+    store = extract(
+        videos, places.faces_folder(p, dataset), n_frames=sizes.n_frames, size=sizes.size, margin=sizes.margin,
+        predictor=predictor, workers=_cores(), resume=p.artifacts / ".resume" / "faces" / dataset,
+    )  # fmt: skip
+    if len(store) == 0:
+        raise WorkbookError(
+            "no face was found in any video", where=p.root(dataset), remedy=f"Read {store.path / 'report.json'}"
+        )
+    return store
+
+
+def faces_of_folder(
+    layout_name: str, root: Path, out: Path, *, compression: str, n_frames: int, size: int, margin: float,
+    predictor: Path | None, workers: int, dask: str | None, limit: int | None,
+) -> None:  # fmt: skip
+    """Extract the faces of any folder in an official layout, and draw a contact sheet beside them."""
+    from dfrepro.data.faces import contact_sheet, extract_layout
+
+    store = extract_layout(
+        layout_name, root, out, compression=compression, n_frames=n_frames, size=size, margin=margin,
+        predictor=predictor, workers=workers, dask=dask, limit=limit,
+    )  # fmt: skip
+    sheet = out.with_name(out.name + "-contact-sheet.png")
+    if len(store):
+        contact_sheet(store, sheet)
+    print(f"{len(store)} faces of {store.report['counts']}; see {out / 'report.json'} and {sheet}")
+
+
+def controls(p: Params) -> None:
+    """Measure what short cuts could tell in-domain: the border, the file, the colours."""
+    from dfrepro.data.standin import controls as measure
+
+    if p.roots[p.datasets["ffpp-c23"].root] != STANDIN:
+        write_json(
+            places.results_folder(p) / "controls.json",
+            {"note": "the controls are of the stand-in; roots.ffpp is not it"},
+        )
+        return
+    write_json(places.results_folder(p) / "controls.json", measure.run(_store(p, "ffpp-c23"), p.artifacts / "standin"))
+
+
+def reconstruct(p: Params, dataset: str) -> None:
+    """Pass every training real of a declared dataset through FIA-USA's reconstructors, trained on the same faces."""
+    from dfrepro.data.dataset import select
+    from dfrepro.methods.fia_usa import reconstruct as small
+
+    store, resume = _store(p, dataset), p.artifacts / ".resume" / "reconstructions" / dataset
+    reals = select(store.manifest, split="train", label=0)
+    sizes = p.sizes.reconstruction
+    if sizes.autoencoder and sizes.restorer:
+        from dfrepro.methods.fia_usa.reconstruct_pretrained import kl_autoencoder, restorer
+
+        networks = {"ae": kl_autoencoder(ROOT / sizes.autoencoder), "sr": restorer(ROOT / sizes.restorer)}
+    else:
+        small.train_reconstructors(store, reals, resume / "networks", steps=sizes.steps)
+        networks = small.load_reconstructors(resume / "networks")
+    small.reconstruct(
+        store, reals, networks, places.reconstructions_folder(p, dataset), device=_device(), resume=resume / "faces"
+    )
+    shutil.rmtree(resume, ignore_errors=True)
+
+
+def pairs(p: Params, dataset: str) -> None:
+    """Cut the real face behind every fake of a declared dataset out of the originals' videos."""
+    from dfrepro.data.layouts import layout
+    from dfrepro.data.pairs import write_pairs
+
+    declared = p.datasets[dataset]
+    videos = layout(declared.layout).videos(p.root(dataset), declared.compression)
+    made = write_pairs(_store(p, dataset), videos, places.pairs_folder(p, dataset))
+    print(f"{len(made.rows)} pairs of {made.report['fakes']} fakes; originals with gaps: {len(made.report['missing'])}")
+
+
+# --- runs ----------------------------------------------------------------------------------------------------------
+
+
+def train(p: Params, run: str, seed: int) -> None:
+    """Train one run with one seed."""
+    from dfrepro.jobs.train import train_run
+
+    resume = p.artifacts / ".resume" / "runs" / f"{run}-{seed}"
+    with _threads(p):
+        last = train_run(p.spec(run, seed), inputs(p, run, seed), places.run_folder(p, run, seed), resume=resume)
+    write_json(places.timing_file(p, run, seed), {"train_seconds": last["seconds"]})
+
+
+def inputs(p: Params, run: str, seed: int) -> "Inputs":
+    """What a run reads: faces, and the other stages' artifacts that its kind may ask for."""
+    from dfrepro.train.ingredients import Inputs
+
+    declared = p.run(run)
+    folders = {"reconstructions": places.reconstructions_folder(p, declared.data.dataset)}
+    if declared.detector.maps:
+        folders["maps"] = places.maps_folder(p, declared.detector.maps, seed)
+    return Inputs(_store(p, declared.data.dataset), folders)
+
+
+def maps(p: Params, name: str, seed: int) -> None:
+    """Make the maps `name` of all training fakes as targets, and score them on test faces (P4)."""
+    out, declared = places.maps_folder(p, name, seed), p.maps[name]
+    from dfrepro.data.pairs import Pairs
+    from dfrepro.jobs.train import load_detector
+    from dfrepro.methods.focus import maps as focus_maps
+    from dfrepro.train.draws import window
+
+    dataset = p.maps_dataset(name)
+    store, paired = _store(p, dataset), focus_maps.needs_pairs(declared.kind)
+    source = focus_maps.Source(
+        declared.kind, store, window({"crop": p.sizes.crop}, store.meta), shuffle=declared.shuffled, seed=seed,
+        network=load_detector(places.run_folder(p, declared.run, seed)).to(_device()) if declared.run else None,
+        pairs=Pairs.open(places.pairs_folder(p, dataset)) if paired else None,
+    )  # fmt: skip
+    frames = p.training(declared.run).frames if declared.run else store.meta["n_frames"]
+    with _threads(p):
+        focus_maps.write_maps(
+            source, out, frames=frames, tests=p.sizes.evaluation.frames, meta=maps_meta(p, name, seed)
+        )
+
+
+def maps_meta(p: Params, name: str, seed: int) -> dict:
+    """What decides maps, as plain data: their declaration and, where a network makes them, its run."""
+    declared = p.maps[name]
+    made_by = p.spec(declared.run, seed) if declared.run else None
+    return {"maps": declared.model_dump(mode="json"), "network": made_by}
+
+
+def evaluate(p: Params, run: str, seed: int) -> None:
+    """Score every test set of one run with one seed, and write its metrics beside the printed ones' names."""
+    trained, out = places.run_folder(p, run, seed), places.scores_folder(p, run, seed)
+    metrics = places.results_folder(p) / "metrics" / f"{run}-{seed}.json"
+    from dfrepro.jobs.evaluate import evaluate_run
+
+    stores = {name: _store(p, name) for name in p.run(run).tests}
+    sizes, conditions = p.sizes.evaluation, p.run(run).conditions
+    with _threads(p):
+        found = evaluate_run(
+            trained, stores, inputs(p, run, seed), out, batch=sizes.batch, frames=sizes.frames, conditions=conditions
+        )
+    write_json(metrics, found)
+
+
+@contextmanager
+def _threads(p: Params) -> Iterator[None]:
+    """The scale's number of threads: with the same number everywhere, results do not depend on the number of cores."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(p.sizes.threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def embed(p: Params, name: str) -> None:
+    """Fit and cache the embedding that a notebook shows."""
+    from dfrepro.jobs import embeddings
+
+    with atomic_file(p.artifacts / "embeddings" / f"{name}.parquet") as partial:
+        embeddings.embedding(p, name).to_parquet(partial)
+
+
+def grid(p: Params) -> None:
+    """Say for the notebooks' stages which grid has been run: with `full`, what its lock file says of its results."""
+    lock = places.GRID_LOCK.read_bytes() if p.grid == "full" and places.GRID_LOCK.exists() else b""
+    write_json(p.artifacts / "grid.json", {"grid": p.grid, "results": hashlib.sha256(lock).hexdigest()})
+
+
+# --- notebooks -----------------------------------------------------------------------------------------------------
+
+
+def code(p: Params, name: str) -> None:
+    """Write the notebook's code alone, so that a stage can depend on it and not on outputs and prose."""
+    cells = [cell["source"] for cell in _notebook(name)["cells"] if cell["cell_type"] == "code"]
+    with atomic_file(p.artifacts / "code" / f"{name}.py") as partial:
+        partial.write_text("\n\n".join("".join(cell) for cell in cells) + "\n", encoding="utf-8")
+
+
+def notebook(p: Params, name: str) -> None:
+    """Execute a notebook; its outputs appear only if every cell ran."""
+    import papermill
+
+    _notebook(name)
+    (p.artifacts / "figures" / name).mkdir(parents=True, exist_ok=True)
+    failed = p.artifacts / "failed" / f"{name}.ipynb"
+    failed.parent.mkdir(parents=True, exist_ok=True)
+    os.environ.pop("MPLBACKEND", None)  # the kernel's own shows figures; a shell's `agg` would not
+    if p.sizes.threads:  # as for trainings and scores: what is drawn does not depend on the number of cores
+        os.environ["OMP_NUM_THREADS"] = str(p.sizes.threads)
+    try:
+        papermill.execute_notebook(
+            places.NOTEBOOKS / f"{name}.ipynb", failed, parameters={"scale": p.scale}, kernel_name="python3",
+            extra_arguments=["--IPKernelApp.log_level=40"],  # else each says that it listens on this machine's own TCP
+        )  # fmt: skip
+    except papermill.exceptions.PapermillExecutionError as error:
+        raise WorkbookError(
+            f"cell {error.exec_count} failed with {error.ename}: {error.evalue}",
+            where=f"notebooks/{name}.ipynb", remedy=f"Open {failed} to see it",
+        ) from None  # fmt: skip
+    with atomic_file(p.artifacts / "notebooks" / f"{name}.ipynb") as partial:
+        shutil.copyfile(failed, partial)
+    failed.unlink()
+
+
+def publish(p: Params) -> None:
+    """Copy the outputs of the executed notebooks into notebooks/, cell by cell, leaving code and prose as they are."""
+    import nbformat
+
+    for executed in sorted((p.artifacts / "notebooks").glob("[!.]*.ipynb")):
+        source = nbformat.read(places.NOTEBOOKS / executed.name, as_version=4)
+        done = [
+            c
+            for c in nbformat.read(executed, as_version=4).cells
+            if "injected-parameters" not in c.metadata.get("tags", [])
+        ]
+        if [c.source for c in done] != [c.source for c in source.cells]:
+            raise WorkbookError(
+                "has changed since it was executed", where=f"notebooks/{executed.name}", remedy="Run `dvc repro`"
+            )
+        count = 0
+        for cell, ran in zip(source.cells, done):
+            if cell.cell_type == "code":
+                count += 1
+                cell.outputs, cell.execution_count = ran.outputs, count
+                for output in cell.outputs:
+                    if "execution_count" in output:
+                        output.execution_count = count
+                    _lighten(output.get("data", {}), executed.stem)
+        with atomic_file(places.NOTEBOOKS / executed.name) as partial:
+            nbformat.write(source, partial)
+
+
+def _lighten(data: dict[str, str], notebook: str) -> None:
+    """Make an output fit for git and for a reader without a kernel: small pictures, no dead sliders, pages as files."""
+    if "image/png" in data:
+        data["image/png"] = _palette(data["image/png"])
+        data.pop("application/vnd.jupyter.widget-view+json", None)
+    if page := re.search(r'srcdoc="([^"]*)"', data.get("text/html", "")):
+        with atomic_file(places.NOTEBOOKS / "explorer" / f"{notebook}.html") as partial:
+            partial.write_text(html.unescape(page[1]), encoding="utf-8")
+        data["text/html"] = data["text/html"].replace(page[0], f'src="explorer/{notebook}.html"')
+
+
+def _palette(png: str) -> str:
+    """A picture of more than a quarter megabyte in 256 colours, so that notebooks full of faces stay small in git."""
+    if len(png) < 350_000:
+        return png
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    picture = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
+    picture.quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(buffer, "PNG", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+# --- helpers -------------------------------------------------------------------------------------------------------
+
+
+def _store(p: Params, dataset: str) -> "FaceStore":
+    from dfrepro.data.manifest import FaceStore
+
+    folder = places.faces_folder(p, dataset)
+    if not folder.exists():
+        raise WorkbookError(
+            f"the faces of {dataset} are not there", where=folder, remedy="Run `dvc repro` or `dvc pull`"
+        )
+    return FaceStore.open(folder)
+
+
+def _notebook(name: str) -> dict:
+    path = places.NOTEBOOKS / f"{name}.ipynb"
+    if not path.exists():
+        known = ", ".join(sorted(p.stem for p in places.NOTEBOOKS.glob("*.ipynb")))
+        raise WorkbookError(f"there is no notebook {name!r}", where="notebooks", remedy=f"Known: {known}")
+    return read_json(path)
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

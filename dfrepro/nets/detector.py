@@ -1,0 +1,131 @@
+"""A detector: any timm network by name, two logits, its own preprocessing.
+
+Images come as they are stored, uint8 or float in [0, 255]; the network's own configuration in timm says mean and
+deviation, and images of another size are resized on the device. Nothing of this is in the checkpoint.
+
+Another detector (PEL, FoCus, ...) is any module whose `forward(images)` returns an `Output`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import timm
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from timm.data import resolve_data_config
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dfrepro.errors import WorkbookError
+
+
+class Output(NamedTuple):
+    """What a detector says of B faces."""
+
+    logits: Tensor  # (B, 2): real, fake
+    features: Tensor  # (B, D), what the classifier reads
+    maps: Tensor  # (B, C, h, w), or (B, N, C) tokens: the last features before pooling
+
+    @property
+    def scores(self) -> Tensor:
+        """P(fake), (B,), in float64: of float32's, all beyond 16 are 1, and an AUC over ties says nothing."""
+        real, fake = self.logits.detach().cpu().double().unbind(1)
+        return (fake - real).sigmoid()
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A timm network. `image_size`: side of its square input in pixels; `kwargs` go to `timm.create_model`.
+
+    `name`: an architecture, or one with the tag of its weights ("resnet50.tv_in1k"), whose mean and deviation are used
+    then. `pretrained`: False; True, timm's own weights (downloaded once); or the path of a safetensors file of them.
+    """
+
+    name: str
+    image_size: int
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    pretrained: bool | str = False
+
+
+class Detector(nn.Module):
+    """A timm network with two logits. `forward(images (B, 3, S, S))` takes uint8, or float in [0, 255]."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, spec: Backbone):
+        super().__init__()
+        self.spec = spec
+        self.backbone: Any = _network(spec)  # timm's networks have methods that nn.Module does not know
+        config = resolve_data_config(model=self.backbone)
+        for name, values in (("mean", config["mean"]), ("deviation", config["std"])):  # timm's are for [0, 1]
+            self.register_buffer(name, 255 * torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+
+    def preprocess(self, images: Tensor) -> Tensor:
+        """Images in [0, 255] of any size -> the network's normalised input (B, 3, image_size, image_size)."""
+        x = images.to(self.mean.dtype)
+        size = (self.spec.image_size, self.spec.image_size)
+        if x.shape[-2:] != size:
+            x = functional.interpolate(x, size, mode="bilinear", antialias=True, align_corners=False)
+        return (x - self.mean) / self.deviation
+
+    def forward(self, images: Tensor) -> Output:
+        return self.read(self.preprocess(images))
+
+    def read(self, x: Tensor) -> Output:
+        """The network on an input that is preprocessed already."""
+        maps = self.backbone.forward_features(x)
+        features = self.backbone.forward_head(maps, pre_logits=True)  # (B, D)
+        return Output(self.backbone.get_classifier()(features), features, maps)
+
+
+def build_detector(spec: Backbone, seed: int) -> Detector:
+    """A detector whose initial weights depend on `seed` alone; the global generator is left where it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Detector(spec)
+
+
+def _network(spec: Backbone) -> Any:
+    where = f"backbone {spec.name}"
+    if not timm.is_model(spec.name):
+        close = ", ".join(timm.list_models(f"*{spec.name.split('_')[0]}*")[:8])
+        raise WorkbookError("timm has no such network", where=where, remedy=f"Close names: {close or 'none'}")
+    try:
+        network = timm.create_model(spec.name, pretrained=spec.pretrained is True, num_classes=2, **spec.kwargs)
+    except (TypeError, AssertionError) as error:
+        raise WorkbookError(f"timm refuses kwargs {dict(spec.kwargs)}: {error}", where=where) from error
+    except Exception as error:
+        if spec.pretrained is not True:
+            raise
+        raise WorkbookError(
+            f"its pretrained weights cannot be had ({type(error).__name__}: {error})",
+            where=where,
+            remedy="Go online once, or set `pretrained` to the path of a safetensors file, or to false",
+        ) from error
+    if isinstance(spec.pretrained, str):
+        _load_pretrained(network, Path(spec.pretrained), where)
+    return network
+
+
+def _load_pretrained(network: Any, path: Path, where: str) -> None:
+    """Load all weights but the classifier's, whose classes are others."""
+    try:
+        weights = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise WorkbookError(f"{path} is no safetensors file ({error})", where=where) from error
+    own = network.state_dict()
+    head = {name for name in own if network.get_submodule(name.rpartition(".")[0]) is network.get_classifier()}
+    fits = {name: value for name, value in weights.items() if name in own and name not in head}
+    missing = sorted(own.keys() - head - fits.keys())
+    other = [name for name, value in fits.items() if value.shape != own[name].shape]
+    if missing or other:
+        raise WorkbookError(
+            f"{path} lacks {missing[:3]} and has other shapes for {other[:3]}",
+            where=where,
+            remedy="Give the weights of this very network",
+        )
+    network.load_state_dict(fits, strict=False)

@@ -1,0 +1,43 @@
+"""Where things are: the folder or file of every artifact and result of one scale. Nothing here reads or writes."""
+
+from pathlib import Path
+
+from dfrepro.files import ROOT
+from dfrepro.params import Params
+
+NOTEBOOKS = ROOT / "notebooks"
+GRID_LOCK = ROOT / "grid" / "dvc.lock"
+STUDY = ROOT / "results" / "study"
+
+
+def faces_folder(p: Params, dataset: str) -> Path:
+    return p.artifacts / "faces" / dataset
+
+
+def run_folder(p: Params, run: str, seed: int) -> Path:
+    return p.artifacts / "runs" / run / str(seed)
+
+
+def scores_folder(p: Params, run: str, seed: int) -> Path:
+    return p.artifacts / "scores" / run / str(seed)
+
+
+def reconstructions_folder(p: Params, dataset: str) -> Path:
+    return p.artifacts / "reconstructions" / dataset
+
+
+def maps_folder(p: Params, name: str, seed: int) -> Path:
+    return p.artifacts / "maps" / name / str(seed)
+
+
+def pairs_folder(p: Params, dataset: str) -> Path:
+    return p.artifacts / "pairs" / dataset
+
+
+def timing_file(p: Params, run: str, seed: int) -> Path:
+    """How long a training took: beside the artifacts and not among them, for no two trainings take equally long."""
+    return p.artifacts / "timings" / f"{run}-{seed}.json"
+
+
+def results_folder(p: Params) -> Path:
+    return ROOT / "results" / p.scale

@@ -1,0 +1,35 @@
+"""All claims judged: on what is there of the present scale, grid and seeds, or on the committed study's evidence."""
+
+from typing import Any
+
+from dfrepro import params, places
+from dfrepro.errors import WorkbookError
+from dfrepro.files import read_json
+from dfrepro.params import STANDIN, Params
+from dfrepro.report import collect
+from dfrepro.report.claims import write_claims
+
+
+def present(p: Params) -> list[dict[str, Any]]:
+    """The verdicts on what is there: nothing is trained, it takes seconds. Written to results/<scale>/claims.json.
+
+    Where there are no artifacts, on what was kept of them in results/<scale>/evidence.
+    """
+    data = {name: root if root == STANDIN else "licensed copy" for name, root in p.roots.items()}
+    about = {"scale": p.scale, "grid": p.grid, "seeds": list(p.seeds), "data": data}
+    evidence = collect.evidence(p)
+    verdicts = write_claims(evidence, places.results_folder(p) / "claims.json", about=about)
+    collect.keep(p, evidence)
+    return verdicts
+
+
+def study() -> list[dict[str, Any]]:
+    """The study's verdicts from the evidence in git alone: written to results/study/claims.json, and returned."""
+    path = places.STUDY / "claims.json"
+    if not path.exists():
+        raise WorkbookError(
+            "no study is there", where=places.STUDY, remedy="Run `make study`, or check out what git holds"
+        )
+    about = read_json(path)["about"]
+    p = params.load(**{name: about[name] for name in ("scale", "grid", "seeds")})
+    return write_claims(collect.kept(p, places.STUDY / "evidence"), path, about=about)

@@ -1,0 +1,3 @@
+from tests.photograph import _portrait, image, landmarks
+
+__all__ = ["_portrait", "image", "landmarks"]
