@@ -43,7 +43,7 @@ def check(args: argparse.Namespace) -> int:
 
 def calibrate(args: argparse.Namespace) -> None:
     from dfrepro import params
-    from dfrepro.jobs.calibrate import measure
+    from dfrepro.report.calibrate import measure
     from dfrepro.report import calibration
 
     p = params.load(scale=args.scale)

@@ -65,7 +65,7 @@ def test_a_missing_key_a_broken_file_and_a_missing_file_are_named(tmp_path):
 
 
 def test_an_unknown_scale_lists_the_known_ones():
-    with pytest.raises(WorkbookError, match="must be one of smoke, laptop, paper"):
+    with pytest.raises(WorkbookError, match="must be one of smoke, laptop, study, paper"):
         params.load(scale="huge")
 
 
