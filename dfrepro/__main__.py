@@ -43,8 +43,8 @@ def check(args: argparse.Namespace) -> int:
 
 def calibrate(args: argparse.Namespace) -> None:
     from dfrepro import params
-    from dfrepro.report.calibrate import measure
     from dfrepro.report import calibration
+    from dfrepro.report.calibrate import measure
 
     p = params.load(scale=args.scale)
     for generator in args.generators:
