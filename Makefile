@@ -21,13 +21,9 @@ $(VENV)/installed: requirements.lock pyproject.toml
 
 setup: $(VENV)/installed ## make the environment in .venv from requirements.lock (hashes checked)
 
-repro: setup ## run the pipeline at the scale that params.yaml names: data, trainings (one a core), notebooks
-	@$(BIN)/python -m dfrepro mend
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro standin faces controls reconstruct pairs
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m dfrepro sweep
-	@! grep -q '^grid: full' params.yaml || PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro grid/dvc.yaml
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m dfrepro notebook --all
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
+repro: setup ## run the pipeline at the scale that params.yaml names: data, trainings, notebooks, one a core
+	@$(BIN)/python -m dfrepro repair
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m dfrepro repro
 
 study: setup ## the full grid with five seeds, into results/study/ (hours; killed, it goes on where it was)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m dfrepro study

@@ -27,6 +27,8 @@ M = TypeVar("M", bound="Model")
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 STANDIN = "standin"  # the word that stands for "the set that the workbook generates" where a folder is expected
+PARTS = ("step", "options", "evaluation")  # of a recipe, beside settings of the training
+ABSENT = "absent"  # likewise for "there is no copy of it": a set that the stand-in lacks too
 
 
 class Model(BaseModel):
@@ -81,6 +83,7 @@ class Training(Model):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     momentum: Unit = 0.9
     betas: tuple[Unit, Unit] = (0.9, 0.999)  # of adam and adamw
+    eps: Positive = 1e-8  # of adam and adamw
     schedule: Literal["cosine", "constant", "constant_then_linear"] = "cosine"
     warmup: Unit = 0.0  # share of all steps
     images_per_epoch: Count | Literal["all"] | None = None  # all: as many as there are; None: as the rarer class, twice
@@ -125,7 +128,7 @@ class ScaleParams(Model):
     training: Training
     recipes: dict[
         str, dict[str, Any]
-    ] = {}  # a paper's exceptions from `training`, and under `step` from its runs' step
+    ] = {}  # a paper's exceptions from `training`; under `step`, `options`, `evaluation` from steps, variants, scoring
     reconstruction: Reconstruction = Reconstruction()
     evaluation: Evaluation = Evaluation()
 
@@ -134,11 +137,15 @@ class ScaleParams(Model):
 
 
 class Dataset(Model):
-    """A set of faces: which layout reads it, below which root, in which compression."""
+    """A set of faces: which layout reads it, below which root, in which compression (DF40: of which domain).
+
+    `reals`: the set whose test reals are scored with its fakes, in place of its own: DF40 comes without.
+    """
 
     layout: str
     root: str
     compression: str = "c23"
+    reals: str = ""
 
 
 class Data(Model):
@@ -151,11 +158,13 @@ class Data(Model):
 
 
 class DetectorParams(Model):
-    """`variant`: one of the method's, by name. `maps`: what supervises a `focus_evaluation`, a name under `maps`."""
+    """`variant`: one of the method's, by name. `options`: exceptions from it, and from those that the recipe makes.
+    `maps`: what supervises a `focus_evaluation`, a name under `maps`."""
 
     kind: Kind = "backbone"
     backbone: str = "main"  # a role that scales/<scale>.yaml gives a network
     variant: str = ""
+    options: dict[str, Any] = {}
     maps: str = ""
 
 
@@ -225,6 +234,8 @@ class Params(Model):
     def names_are_declared(self) -> "Params":
         for name, dataset in self.datasets.items():
             _declared(dataset.root, self.roots, f"datasets.{name}.root", "roots")
+            if dataset.reals:
+                _declared(dataset.reals, self.datasets, f"datasets.{name}.reals", "datasets")
         for name, run in self.runs.items():
             _declared(run.data.dataset, self.datasets, f"runs.{name}.data.dataset", "datasets")
             for test in run.tests:
@@ -234,6 +245,7 @@ class Params(Model):
                 _declared(run.recipe, self.sizes.recipes, f"runs.{name}.recipe", "recipes")
             _validated(Training, self._training(run), f"runs.{name}.training")
             _validated(Step, self._step(run), f"runs.{name}.step")
+            _validated(Evaluation, self._evaluation(run), f"recipes.{run.recipe}.evaluation")
             if run.detector.maps:
                 _declared(run.detector.maps, self.maps, f"runs.{name}.detector.maps", "maps")
         for name, maps in self.maps.items():
@@ -242,11 +254,19 @@ class Params(Model):
         return self
 
     def _training(self, run: Run) -> dict[str, Any]:
-        recipe = {key: value for key, value in self._recipe(run).items() if key != "step"}
+        recipe = {key: value for key, value in self._recipe(run).items() if key not in PARTS}
         return self.sizes.training.model_dump() | recipe | run.training
 
     def _step(self, run: Run) -> dict[str, Any]:
         return run.step.model_dump(mode="json") | self._recipe(run).get("step", {})
+
+    def _evaluation(self, run: Run) -> dict[str, Any]:
+        return self.sizes.evaluation.model_dump() | self._recipe(run).get("evaluation", {})
+
+    def _detector(self, run: Run) -> dict[str, Any]:
+        """The detector's entry; where it is a variant, with the recipe's options under its own."""
+        recipe = self._recipe(run).get("options", {}) if run.detector.variant else {}
+        return run.detector.model_dump(mode="json") | {"options": recipe | run.detector.options}
 
     def _recipe(self, run: Run) -> dict[str, Any]:
         return self.sizes.recipes[run.recipe] if run.recipe else {}
@@ -262,8 +282,12 @@ class Params(Model):
 
     @property
     def trained_on(self) -> dict[str, str]:
-        """The set that each run trains on, by its layout's name, as scores have it."""
-        return {name: self.datasets[run.data.dataset].layout for name, run in self.runs.items()}
+        """The set that each run trains on, by its layout's name, as scores have it: "ffpp", or "ffpp/Deepfakes"."""
+        return {name: self._own_set(run) for name, run in self.runs.items()}
+
+    def _own_set(self, run: Run) -> str:
+        layout, fakes = self.datasets[run.data.dataset].layout, run.data.manipulations
+        return f"{layout}/{fakes[0]}" if layout == "ffpp" and len(fakes) == 1 else layout
 
     def in_grid(self, name: str) -> bool:
         """Whether a run is made. Raises `WorkbookError` for one that is not declared."""
@@ -285,16 +309,34 @@ class Params(Model):
             raise WorkbookError(said, where=f"maps.{name}", remedy="Declare maps of their own for each dataset")
         return datasets[0]
 
+    def has(self, dataset: str) -> bool:
+        """Whether there is a copy of a declared dataset, or a stand-in for it."""
+        _declared(dataset, self.datasets, "dataset", "datasets", where="params.yaml")
+        return self.roots[self.datasets[dataset].root] != ABSENT
+
+    def tests(self, run: str) -> tuple[str, ...]:
+        """The run's test sets of which there is a copy."""
+        return tuple(test for test in self.run(run).tests if self.has(test))
+
     def training(self, name: str) -> Training:
         run = self.run(name)
         training = Training(**self._training(run))
         return training.model_copy(update={"epochs": max(1, round(training.epochs * run.epochs_factor))})
+
+    def evaluation(self, name: str) -> Evaluation:
+        return Evaluation(**self._evaluation(self.run(name)))
 
     def root(self, dataset: str) -> Path:
         """The folder that holds a declared dataset: the user's copy, or the stand-in's tree of the same layout."""
         _declared(dataset, self.datasets, "dataset", "datasets", where="params.yaml")
         declared = self.datasets[dataset]
         root = self.roots[declared.root]
+        if not self.has(dataset) or (root == STANDIN and declared.layout not in STANDIN_TREES):
+            raise WorkbookError(
+                f"there is no copy of {dataset}, and the stand-in has no such set",
+                where=f"params.yaml: roots.{declared.root}",
+                remedy="Give the folder of your licensed copy",
+            )
         if root == STANDIN:
             return self.artifacts / "standin" / STANDIN_TREES[declared.layout]
         return Path(os.path.expandvars(root)).expanduser()
@@ -307,7 +349,7 @@ class Params(Model):
             "seed": seed,
             "scale": self.scale,
             "data": run.data.model_dump(mode="json") | {"root": self.roots[self.datasets[run.data.dataset].root]},
-            "detector": run.detector.model_dump(mode="json"),
+            "detector": self._detector(run),
             "backbone": self.sizes.backbones[run.detector.backbone].model_dump(mode="json"),
             "step": self._step(run),
             "augment": run.augment,
@@ -327,6 +369,11 @@ STANDIN_TREES = {
     "wdf": "WildDeepfake",
     "diff": "DiFF",
 }
+
+
+def declared_scale() -> str:
+    """The scale that params.yaml names, whatever the environment says: that of DVC's stages."""
+    return str(_read(ROOT / "params.yaml").get("scale"))
 
 
 def load(path: Path | None = None, *, scale: str | None = None, **overrides: Any) -> Params:

@@ -16,9 +16,9 @@ import pandas as pd
 from dfrepro import params, places
 from dfrepro.errors import WorkbookError
 from dfrepro.files import atomic_file, read_json
-from dfrepro.jobs import embeddings, pipeline, ready
+from dfrepro.jobs import ready
 from dfrepro.jobs.trained import TrainedRun
-from dfrepro.params import STANDIN, Params
+from dfrepro.params import ABSENT, STANDIN, Params
 from dfrepro.report import judge, plots
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Workbook:
     @property
     def data_label(self) -> str:
         """What every caption says of its data: 'stand-in', or 'real' once every root is a licensed copy's."""
-        roots = set(self.params.roots.values())
+        roots = set(self.params.roots.values()) - {ABSENT}
         return "stand-in" if roots == {STANDIN} else "real" if STANDIN not in roots else "stand-in and real"
 
     def store(self, dataset: str) -> "FaceStore":
@@ -99,20 +99,11 @@ class Workbook:
 
     def embedding(self, name: str) -> pd.DataFrame:
         """A cached UMAP: one row a face and condition, with x and y."""
-        path = self.params.artifacts / "embeddings" / f"{name}.parquet"
-        if not path.exists():
-            for run in embeddings.RUNS[name]:
-                self.scores([run])
-            pipeline.embed(self.params, name)
-        return pd.read_parquet(path)
+        return pd.read_parquet(ready.provided(self.params, self.params.artifacts / "embeddings" / f"{name}.parquet"))
 
     def controls(self) -> dict[str, Any]:
         """The short-cut controls of the stand-in, measured if they are not there yet."""
-        path = places.results_folder(self.params) / "controls.json"
-        if not path.exists():
-            self.store("ffpp-c23")
-            pipeline.controls(self.params)
-        return read_json(path)
+        return read_json(ready.provided(self.params, places.results_folder(self.params) / "controls.json"))
 
     def beside(
         self, paper: str, table: str, scores: pd.DataFrame, measured: pd.DataFrame | None = None
@@ -136,7 +127,7 @@ class Workbook:
         from dfrepro.report.verdict import judge
 
         p = self.params
-        evidence = Evidence(measured, scores, n_boot=p.sizes.evaluation.n_bootstrap, trained_on=p.trained_on)
+        evidence = Evidence(measured, scores, trained_on=p.trained_on)
         wanted = set(claims)
         judged = [as_dict(judge(claim, evidence)) for claim in load_claims() if claim.id in wanted]
         rows = [
@@ -154,6 +145,24 @@ class Workbook:
         judge.present(self.params)
         judged: list[dict[str, Any]] = read_json(places.results_folder(self.params) / "claims.json")["claims"]
         return judged
+
+    def found(self, *claims: str) -> pd.DataFrame:
+        """What the committed study found, whatever this clone has run: one row a claim of a paper, or a claim by id.
+
+        Columns, as text: claim, statement, paper (its printed effect), study (effect and 95 % interval), seeds, verdict
+        and why. Effects are in the metric's unit, AUC and accuracy in [0, 1], positive as the paper claims.
+        """
+        judged = read_json(places.STUDY / "claims.json")["claims"]
+        rows = [
+            {"claim": claim["title"], "statement": claim["statement"],
+             "paper": plots.effect(claim["printed_effect"], None),
+             "study [95 %]": plots.effect(claim["effect"], claim["interval"]), "seeds": str(len(claim["seeds"]) or ""),
+             "verdict": claim["verdict"], "why": claim["reason"]}
+            for claim in judged if {claim["paper"], claim["id"]} & set(claims)
+        ]  # fmt: skip
+        if not rows:
+            raise WorkbookError(f"no claim is called {' or '.join(claims)}", where="papers/*/claims.yaml")
+        return pd.DataFrame(rows)
 
     def save(self, figure: "Figure", name: str) -> Path:
         """Save a figure as PNG among this notebook's, whole or not at all."""

@@ -146,3 +146,43 @@ def test_a_recipe_may_say_another_step_rule_for_its_runs_and_no_unknown_one():
     wrong = p.sizes.model_copy(update={"recipes": p.sizes.recipes | {"fia_usa": {"step": {"gamma": 1}}}})
     with pytest.raises(WorkbookError, match="gamma"):
         params.Params.model_validate(p.model_dump() | {"sizes": wrong})
+
+
+def test_a_set_without_a_copy_is_no_test_set_and_says_where_to_declare_one():
+    p = params.load(scale="smoke")
+    declared = p.run("fiausa-full").tests
+    assert {"cdfv1", "df40"} <= set(declared)
+    assert p.tests("fiausa-full") == tuple(test for test in declared if test not in ("cdfv1", "df40"))
+    with pytest.raises(WorkbookError, match=r"roots.df40: there is no copy of df40.*licensed copy"):
+        p.root("df40")
+    mine = params.load(scale="smoke", roots=RAW["roots"] | {"df40": "/data/DF40"})
+    assert mine.tests("fiausa-full") == tuple(test for test in declared if test != "cdfv1")
+    assert str(mine.root("df40")) == "/data/DF40"
+    with pytest.raises(WorkbookError, match="the stand-in has no such set"):
+        params.load(scale="smoke", roots=RAW["roots"] | {"df40": "standin"}).root("df40")
+
+
+def test_the_reals_of_a_set_are_those_of_a_declared_set(tmp_path):
+    assert params.load(scale="smoke").datasets["df40"].reals == "ffpp-c23"
+    odd = {"df40": {"layout": "df40", "root": "df40", "reals": "ffpp"}}
+    with pytest.raises(WorkbookError, match="datasets.df40.reals"):
+        load(tmp_path, datasets=RAW["datasets"] | odd)
+
+
+def test_a_recipes_options_change_every_variant_and_a_runs_own_win():
+    """FIA-USA's classifier reads the pyramid at paper scale, Table 8's."""
+    spec = params.load(scale="paper").spec
+    assert spec("fiausa-full", 0)["detector"]["options"] == {"head": "fpn"}
+    assert spec("fiausa-sbi", 0)["detector"]["options"] == {}  # a plain network has no variant
+    assert params.load(scale="laptop").spec("fiausa-full", 0)["detector"]["options"] == {}
+    run = {"family": "fia_usa", "detector": {"options": {"head": "c5", "normalisation": "signed"}}}
+    mine = params.load(scale="paper", runs=RAW["runs"] | {"x": run})
+    assert mine.spec("x", 0)["detector"]["options"] == {"head": "c5", "normalisation": "signed"}
+
+
+def test_a_recipe_has_its_own_number_of_frames_a_test_video():
+    p = params.load(scale="paper")
+    assert p.evaluation("pel-full").frames == p.sizes.recipes["pel"]["frames"] == 50
+    assert p.evaluation("erm-ffpp").frames == p.sizes.evaluation.frames == 32
+    assert all(p.evaluation(run).frames <= p.sizes.faces.n_frames for run in p.runs)
+    assert all(p.training(run).frames <= p.sizes.faces.n_frames for run in p.runs)

@@ -125,12 +125,14 @@ def test_a_face_is_cut_and_scored_as_the_runs_test_faces_are(p, clip, tmp_path):
     crops = centre(np.stack([face.pixels for face in faces.values()]), SIDE)
     detector = load_detector(places.run_folder(p, "erm-df", 1))
     with torch.no_grad():
-        expected = detector(torch.from_numpy(crops.copy()).permute(0, 3, 1, 2)).scores.numpy()
+        expected = detector(torch.from_numpy(crops.copy()).permute(0, 3, 1, 2)).margins.double()
     (given,) = found["inputs"]
     assert status == 0
     assert [frame["frame"] for frame in given["frames"]] == [1, 3, 5, 9, 11]
-    assert np.allclose([frame["score"] for frame in given["frames"]], expected, atol=1e-6)
-    assert given["score"] == pytest.approx(expected.mean(), abs=1e-6)
+    assert np.allclose([frame["margin"] for frame in given["frames"]], expected, atol=1e-5)
+    assert np.allclose([frame["score"] for frame in given["frames"]], expected.sigmoid(), atol=1e-6)
+    assert given["margin"] == pytest.approx(expected.mean().item(), abs=1e-5)
+    assert given["score"] == pytest.approx(expected.mean().sigmoid().item(), abs=1e-6)
     for frame in given["frames"]:
         x0, y0, x1, y1 = frame["box"]
         stored = faces[frame["frame"]].box
@@ -432,8 +434,9 @@ def test_a_timeline_has_a_dot_a_frame_and_a_mark_where_there_is_no_face(p, clip,
     assert sum(name.startswith("dot") for name in classes) == 9
     assert classes.count("dot shown") == 4
     assert classes.count("gap") == 3
+    dots = Frame(0, 50.0, 1.0, (0,) * 4), Frame(3, -50.0, 0.0, (0,) * 4)
     made = timeline(
-        Result(1, "a", "a", "video", 0.5, (Frame(0, 1.0, (0,) * 4), Frame(3, 0.0, (0,) * 4)), (Note("x", "y", (1,)),)),
+        Result(1, "a", "a", "video", 0.0, 0.5, dots, (Note("x", "y", (1,)),)),
         4,
     )
     assert made is not None

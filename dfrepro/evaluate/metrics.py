@@ -1,9 +1,15 @@
-"""Metrics of a detector, over frames or over videos. Label 1 is fake, a score is P(fake).
+"""Metrics of a detector, over frames or over videos: the one definition of each. Label 1 is fake.
 
-The score of a video is the mean of its frames', and a video is (dataset, manipulation, video): FF++ calls four
+What is ranked is the margin, the logit of P(fake): from −∞ to ∞, above 0 a decision for fake. A sigmoid is 1 for every
+margin beyond 37, and ranks nothing there. A table without a column `margin` has its `score`, a probability.
+
+The margin of a video is the mean of its frames', and a video is (dataset, manipulation, video): FF++ calls four
 different fakes 000_003, and keyed by folder name alone they would be averaged into one. A metric that is not defined
 (no scores, one class, one and the same score everywhere) is an error that says so, or in a summary NaN with the reason,
 and never a chance value in silence.
+
+Every metric takes labels (N,), margins (N,) and weights (R, N), and gives (R,) values: sets of people left out, or
+drawn, are rows of weights. NaN where a row leaves a class that is needed without weight. Equal margins are ties.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,20 +17,103 @@ from math import nan
 
 import numpy as np
 import pandas as pd
+from scipy.special import logit
 
 from dfrepro.errors import WorkbookError
 
 KEY = ["dataset", "manipulation", "video"]
-Metric = Callable[[np.ndarray, np.ndarray], float]  # (labels (N,), scores (N,)) -> value
+Array = np.ndarray
+Metric = Callable[[Array, Array, Array], Array]  # labels (N,) bool, margins (N,), weights (R, N) -> (R,)
+DIGITS = 10  # of a video's mean: sums in another order must stay ties
+CERTAIN = 16.118095550958317  # logit of 1 − 1e-7: a log-loss is bounded by that of this margin
 
 
 class Undefined(WorkbookError):
     """A metric that has no value on these scores."""
 
 
-def checked(labels: Sequence[int] | np.ndarray, scores: Sequence[float] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Labels as (N,) bool and scores as (N,) float64; raises `Undefined` when there are none or they are no scores."""
-    truth, values = np.asarray(labels), np.asarray(scores, np.float64)
+def auc(labels: Array, margins: Array, weights: Array) -> Array:
+    """Area under the ROC curve: the share of (fake, real) pairs ranked rightly, ties counting one half."""
+    fakes, reals = _grouped(labels, margins, weights)
+    below = np.cumsum(reals, axis=1) - reals / 2
+    pairs = fakes.sum(axis=1) * reals.sum(axis=1)
+    return _ratio((fakes * below).sum(axis=1), pairs)
+
+
+def eer(labels: Array, margins: Array, weights: Array) -> Array:
+    """Equal error rate: where the linearly interpolated ROC curve meets false positive rate = 1 − true positive rate.
+
+    Chance is .5, and less is better.
+    """
+    fakes, reals = _grouped(labels, -margins, weights)  # from the surest fake on
+    alarms, hits = (
+        np.pad(_ratio(np.cumsum(side, axis=1), side.sum(axis=1, keepdims=True)), ((0, 0), (1, 0)))
+        for side in (reals, fakes)
+    )
+    gap = alarms + hits - 1  # from −1 to 1
+    after = np.maximum((gap >= 0).argmax(axis=1), 1)[:, None]
+    g1, g0, a1, a0 = (np.take_along_axis(x, i, axis=1)[:, 0] for x in (gap, alarms) for i in (after, after - 1))
+    return np.asarray(a0 - _ratio(g0, g1 - g0) * (a1 - a0))
+
+
+def average_precision(labels: Array, margins: Array, weights: Array) -> Array:
+    """Σ (R_n − R_{n−1}) P_n over the distinct scores, without interpolation."""
+    fakes, reals = _grouped(labels, -margins, weights)
+    hits, alarms = np.cumsum(fakes, axis=1), np.cumsum(reals, axis=1)
+    precision = np.divide(hits, hits + alarms, out=np.zeros_like(hits), where=hits + alarms > 0)
+    return np.where(alarms[:, -1] > 0, _ratio((fakes * precision).sum(axis=1), hits[:, -1]), np.nan)
+
+
+def accuracy(labels: Array, margins: Array, weights: Array) -> Array:
+    """The share of right decisions at P(fake) > .5; exactly .5 is a decision for real."""
+    return _ratio(weights @ ((margins > 0) == labels).astype(float), weights.sum(axis=1))
+
+
+def balanced_accuracy(labels: Array, margins: Array, weights: Array) -> Array:
+    """The mean of both classes' accuracy at P(fake) > .5: a detector that calls everything fake has .5 on any set."""
+    sides = [accuracy(labels[side], margins[side], weights[:, side]) for side in (labels, ~labels)]
+    return np.asarray(np.mean(sides, axis=0))
+
+
+def log_loss(labels: Array, margins: Array, weights: Array) -> Array:
+    """Mean negative log-likelihood in nats, with P(fake) kept off 0 and 1 by 1e-7."""
+    wrong = np.where(labels, -margins, margins).clip(-CERTAIN, CERTAIN)
+    return _ratio(weights @ np.logaddexp(0, wrong), weights.sum(axis=1))
+
+
+METRICS: dict[str, Metric] = {
+    "auc": auc,
+    "eer": eer,
+    "ap": average_precision,
+    "accuracy": accuracy,
+    "balanced_accuracy": balanced_accuracy,
+    "log_loss": log_loss,
+}
+RANKING = ("auc", "eer", "ap")  # need both classes and more than one score
+
+
+def named(name: str) -> tuple[str, bool] | None:
+    """The metric and whether its items are frames, of "frame_auc", "video_auc" or, of videos too, "accuracy"."""
+    level, _, rest = name.partition("_")
+    metric = rest if level in ("frame", "video") else name
+    return (metric, level == "frame") if metric in METRICS else None
+
+
+def value(name: str, labels: Sequence[int] | Array, margins: Sequence[float] | Array) -> float:
+    """One metric of METRICS on labels and margins (N,). Raises `Undefined` where it has no value."""
+    truth, margins = checked(labels, margins)
+    if name in (*RANKING, "balanced_accuracy") and (truth.all() or not truth.any()):
+        raise Undefined(f"all {len(truth)} labels are {int(truth[0])}", where="metric", remedy="It needs both classes")
+    if name in RANKING and margins.min() == margins.max():
+        raise Undefined(
+            f"all {len(margins)} scores are {margins[0]:g}", where="metric", remedy="The detector is constant"
+        )
+    return float(METRICS[name](truth, margins, np.ones((1, len(truth))))[0])
+
+
+def checked(labels: Sequence[int] | Array, margins: Sequence[float] | Array) -> tuple[Array, Array]:
+    """Labels (N,) bool and margins (N,) float64; raises `Undefined` when there are none or they are no margins."""
+    truth, values = np.asarray(labels), np.asarray(margins, np.float64)
     if truth.shape != values.shape or truth.ndim != 1:
         raise Undefined(f"{truth.shape} labels and {values.shape} scores; must be (N,) both", where="metric")
     if not len(values):
@@ -36,104 +125,33 @@ def checked(labels: Sequence[int] | np.ndarray, scores: Sequence[float] | np.nda
     return truth.astype(bool), values
 
 
-def ranked(labels: Sequence[int] | np.ndarray, scores: Sequence[float] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`checked`, for metrics that rank: both classes must be there, and more than one score."""
-    truth, values = checked(labels, scores)
-    if truth.all() or not truth.any():
-        raise Undefined(f"all {len(truth)} labels are {int(truth[0])}", where="metric", remedy="It needs both classes")
-    if values.min() == values.max():
-        raise Undefined(
-            f"all {len(values)} scores are {values[0]:g}", where="metric", remedy="The detector is constant"
-        )
-    return truth, values
+def margins(table: pd.DataFrame) -> Array:
+    """The margins (N,) of a table of scores: its column `margin`, else the logits of `score`, off 0 and 1 by 1e-16."""
+    if "margin" in table:
+        return table["margin"].to_numpy(np.float64)
+    return np.asarray(logit(table["score"].to_numpy(np.float64).clip(1e-16, 1 - 1.2e-16)))
 
 
-def auc(labels: Sequence[int] | np.ndarray, scores: Sequence[float] | np.ndarray) -> float:
-    """Area under the ROC curve: the share of (fake, real) pairs ranked rightly, ties counting one half."""
-    truth, values = ranked(labels, scores)
-    return float(weighted_auc(truth, values, np.ones((1, len(values))))[0])
+def video_scores(frames: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
+    """One row a video: dataset, manipulation, video, label, the means of its frames' margin and score, and n_frames.
 
-
-def weighted_auc(truth: np.ndarray, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """AUC under each row of `weights` (R, N) on the samples, (R,): a bootstrap is a matrix of counts.
-
-    NaN where a row leaves a class without weight. Unlike `auc` it takes equal scores as ties.
+    `frames`: columns dataset, manipulation, video, label, and margin or score. by: columns that tell several scorings
+    apart. Raises WorkbookError when a video has two labels.
     """
-    order = np.argsort(values, kind="stable")
-    truth, weights = truth[order].astype(bool), weights[:, order].astype(float)
-    starts = np.flatnonzero(np.r_[True, np.diff(values[order]) > 0])  # of each run of equal scores
-    fakes, reals = (np.add.reduceat(weights * side, starts, axis=1) for side in (truth, ~truth))  # (R, runs) each
-    below = np.cumsum(reals, axis=1) - reals / 2
-    pairs = fakes.sum(axis=1) * reals.sum(axis=1)
-    return np.divide((fakes * below).sum(axis=1), pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
-
-
-def roc(truth: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """False and true positive rates, from (0, 0) to (1, 1), one point a distinct score."""
-    order = np.argsort(-values, kind="stable")
-    ends = np.flatnonzero(np.r_[np.diff(values[order]) < 0, True])
-    hits, alarms = np.cumsum(truth[order])[ends], np.cumsum(~truth[order])[ends]
-    return np.r_[0, alarms / alarms[-1]], np.r_[0, hits / hits[-1]]
-
-
-def eer(labels: Sequence[int] | np.ndarray, scores: Sequence[float] | np.ndarray) -> float:
-    """Equal error rate: where the linearly interpolated ROC curve meets FPR = 1 − TPR."""
-    false_positive, true_positive = roc(*ranked(labels, scores))
-    gap = false_positive - (1 - true_positive)  # rises from −1 to 1
-    after = int(np.argmax(gap >= 0))
-    share = -gap[after - 1] / (gap[after] - gap[after - 1])
-    return float(false_positive[after - 1] + share * (false_positive[after] - false_positive[after - 1]))
-
-
-def average_precision(labels: Sequence[int] | np.ndarray, scores: Sequence[float] | np.ndarray) -> float:
-    """Σ (R_n − R_{n−1}) P_n over the distinct scores, without interpolation."""
-    truth, values = ranked(labels, scores)
-    order = np.argsort(-values, kind="stable")
-    ends = np.flatnonzero(np.r_[np.diff(values[order]) < 0, True])
-    hits = np.cumsum(truth[order])[ends]
-    return float(np.sum(np.diff(np.r_[0, hits]) / hits[-1] * hits / (ends + 1)))
-
-
-def accuracy(labels: Sequence[int] | np.ndarray, scores: Sequence[float] | np.ndarray, threshold: float = 0.5) -> float:
-    """The share of samples on their side of `threshold`; a score at the threshold is a fake's."""
-    truth, values = checked(labels, scores)
-    return float(np.mean((values >= threshold) == truth))
-
-
-def log_loss(labels: Sequence[int] | np.ndarray, scores: Sequence[float] | np.ndarray) -> float:
-    """Mean negative log-likelihood in nats; scores must be probabilities, and are kept off 0 and 1 by 1e-7."""
-    truth, values = checked(labels, scores)
-    if values.min() < 0 or values.max() > 1:
-        raise Undefined(f"scores from {values.min():g} to {values.max():g} are no probabilities", where="log-loss")
-    values = values.clip(1e-7, 1 - 1e-7)
-    return float(-np.mean(np.log(np.where(truth, values, 1 - values))))
-
-
-METRICS: dict[str, Metric] = {
-    "auc": auc,
-    "eer": eer,
-    "ap": average_precision,
-    "accuracy": accuracy,
-    "log_loss": log_loss,
-}
-
-
-def video_scores(frames: pd.DataFrame) -> pd.DataFrame:
-    """One row a video: dataset, manipulation, video, label, score (the mean of its frames') and n_frames.
-
-    `frames`: columns dataset, manipulation, video, label, score. Raises WorkbookError when a video has two labels.
-    """
-    videos = frames.groupby(KEY, sort=True, observed=True)
+    frames = frames.assign(margin=margins(frames))
+    keys = [*by, *KEY]
+    videos = frames.groupby(keys, sort=True, observed=True)
     labels = videos["label"].agg(["min", "max"])
     if (torn := labels.index[labels["min"] != labels["max"]]).size:
-        raise WorkbookError(f"frames of both labels ({len(torn)} videos)", where="/".join(map(str, torn[0])))
-    table = videos.agg(label=("label", "first"), score=("score", "mean"), n_frames=("score", "size"))
-    return table.reset_index()
+        raise WorkbookError(f"frames of both labels ({len(torn)} videos)", where="/".join(map(str, torn[0][len(by) :])))
+    kept = [name for name in ("margin", "score") if name in frames]
+    table = videos.agg(label=("label", "first"), n_frames=("label", "size"), **{name: (name, "mean") for name in kept})
+    return table.assign(margin=table["margin"].round(DIGITS)).reset_index()
 
 
 def frame_auc(frames: pd.DataFrame) -> float:
     """AUC over frames."""
-    return auc(frames["label"].to_numpy(), frames["score"].to_numpy())
+    return value("auc", frames["label"].to_numpy(), margins(frames))
 
 
 def video_auc(frames: pd.DataFrame) -> float:
@@ -147,9 +165,22 @@ def summary(frames: pd.DataFrame) -> tuple[dict[str, float], dict[str, str]]:
     values: dict[str, float] = {}
     reasons: dict[str, str] = {}
     for level, table in (("frame", frames), ("video", video_scores(frames))):
-        for name, metric in METRICS.items():
+        for name in METRICS:
             try:
-                values[f"{level}_{name}"] = metric(table["label"].to_numpy(), table["score"].to_numpy())
+                values[f"{level}_{name}"] = value(name, table["label"].to_numpy(), margins(table))
             except Undefined as error:
                 values[f"{level}_{name}"], reasons[f"{level}_{name}"] = nan, str(error)
     return values, reasons
+
+
+def _grouped(labels: Array, margins: Array, weights: Array) -> tuple[Array, Array]:
+    """The weights of the fakes and of the reals (R, groups), one group a distinct margin, in rising order."""
+    order = np.argsort(margins, kind="stable")
+    labels, weights = labels[order], weights[:, order].astype(float)
+    starts = np.flatnonzero(np.r_[True, np.diff(margins[order]) > 0])
+    fakes, reals = (np.add.reduceat(weights * side, starts, axis=1) for side in (labels, ~labels))
+    return fakes, reals
+
+
+def _ratio(part: Array, whole: Array) -> Array:
+    return np.divide(part, whole, out=np.full(np.broadcast(part, whole).shape, np.nan), where=whole != 0)

@@ -7,6 +7,7 @@ import pandas as pd
 
 from dfrepro.report import plots
 from dfrepro.report.calibration import CLEAN, cells
+from dfrepro.report.contrast import level
 from dfrepro.report.evidence import Evidence
 from dfrepro.report.schema import Operand
 
@@ -129,23 +130,23 @@ def draw_controls(controls: dict[str, Any]) -> "Figure":
     return figure
 
 
-def calibration(scores: pd.DataFrame, n_bootstrap: int) -> pd.DataFrame:
-    """Video AUC of a run on each set, mean over seeds, with a 95 % interval over videos and the band it was set to.
+def calibration(scores: pd.DataFrame) -> pd.DataFrame:
+    """Video AUC of a run on each set with its 95 % interval over seeds and people, and the band that it was set to.
 
-    Without a band, where `cells` has none for the run: NaN.
+    NaN where the run has no band.
     """
-    evidence = Evidence(None, scores, n_boot=n_bootstrap)
+    evidence = Evidence(None, scores)
     (run,) = scores.run.unique()
     bands = cells()
     bands = bands[(bands.run == run) & (bands.manipulation == "") & (bands.condition == CLEAN)].set_index("test")
     rows = {}
     for dataset in scores.dataset.unique():
         operand = Operand(run=run, metric="video_auc", test=dataset)
-        values = [np.asarray(evidence.value(operand, seed)) for seed in evidence.seeds(run)]
-        draws = np.mean([np.asarray(evidence.draws(operand, seed)) for seed in evidence.seeds(run)], axis=0)
-        low, high = np.percentile(draws, [2.5, 97.5])
+        found = level(operand, evidence)
+        assert found is not None  # its scores are there
+        low, high = found.interval() or (np.nan, np.nan)
         rows[plots.SETS[dataset]] = {
-            "video AUC": np.mean(values),
+            "video AUC": found.mean,
             "low": low,
             "high": high,
             "from": bands.low.get(dataset, np.nan),

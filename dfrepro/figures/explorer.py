@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 
 from dfrepro.data.dataset import centre
 from dfrepro.errors import WorkbookError
@@ -51,8 +52,8 @@ class Points:
     """What the explorer shows.
 
     `rows`: one row a network and face: run, dataset, manipulation, video, frame, label, face (a row of `faces`), and
-    x, y and score as `x_before`, `x_after` and so on. `faces` (F, S, S, 3) uint8. `cams` (N, 2, GRID, GRID) uint8 in
-    the order of `rows`, before and after, on one scale a network; None where there are no maps.
+    x, y and score, P(fake), as `x_before`, `x_after` and so on. `faces` (F, S, S, 3) uint8. `cams` (N, 2, GRID, GRID)
+    uint8 in the order of `rows`, before and after, on one scale a network; None where there are no maps.
     """
 
     rows: pd.DataFrame
@@ -86,8 +87,11 @@ def points(wb: "Workbook", embedded: pd.DataFrame, *, cams: bool = True) -> Poin
 
 
 def paired(dots: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
-    """One row a face of one network's dots, both conditions side by side: x_before, x_after, y_..., score_..."""
-    dots = dots.merge(scores[[*FACE, "condition", "score"]], on=[*FACE, "condition"], validate="one_to_one")
+    """One row a face of one network's dots, both conditions side by side: x_before, x_after, y_..., score_...
+
+    A dot's score is P(fake)."""
+    seen = scores[[*FACE, "condition"]].assign(score=expit(scores["margin"]))
+    dots = dots.merge(seen, on=[*FACE, "condition"], validate="one_to_one")
     wide = dots.pivot(index=[*FACE, "label", "row"], columns="condition", values=["x", "y", "score"])
     wide.columns = pd.Index([f"{value}_{SIDES[condition]}" for value, condition in wide.columns])
     return wide.dropna().reset_index()

@@ -78,7 +78,7 @@ class Batch:
     def scores(self, seen_through: AbstractContextManager[None]) -> np.ndarray:
         """P(fake), (B,), with the network changed as `seen_through` changes it."""
         with torch.inference_mode(), seen_through:
-            return self.detector(self.images).scores.numpy()
+            return self.detector(self.images).margins.double().sigmoid().numpy()
 
     def along_gamma(self, r: float) -> np.ndarray:
         """P(fake), (B,), under Δ of norm r along γ."""

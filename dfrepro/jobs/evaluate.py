@@ -1,7 +1,7 @@
 """A trained run on its test sets: every face passes the network once, whatever number of tables reads its scores.
 
 measured.csv      one row a number that is no function of the scores: dataset, metric, value
-scores.parquet    one row a face and condition: dataset, manipulation, video, frame, label, condition, score
+scores.parquet    one row a face and condition: see `dfrepro.evaluate.scores`
 features.parquet  the in-domain test faces, clean and shifted, in the order of features.npy (N, D) float32
 undefined.json    metrics that have no value on a set, and why
 """
@@ -16,7 +16,7 @@ import torch
 
 from dfrepro.data.dataset import select
 from dfrepro.data.manifest import FaceStore
-from dfrepro.evaluate import metrics
+from dfrepro.evaluate import metrics, scores
 from dfrepro.evaluate.predict import Predictions, predict_under
 from dfrepro.evaluate.probe import Probe, StatisticShift, corruptions
 from dfrepro.files import atomic_folder, write_json
@@ -28,7 +28,6 @@ from dfrepro.train.ingredients import Inputs, Measurement
 
 CLEAN = "clean"
 EMBEDDED = (CLEAN, "shifted")  # conditions whose features are kept
-ROWS = ["dataset", "manipulation", "video", "frame", "label"]
 TOLD = "video_auc"  # what `dvc metrics show` shows, a column a test set: all else is in scores.parquet
 
 
@@ -41,11 +40,13 @@ def evaluate_run(
     batch: int,
     frames: int,
     conditions: Sequence[str] = (),
+    reals: Mapping[str, str] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Score the test split of each store with the detector in `trained`; write `out` whole or not at all.
 
     inputs: what the run was trained on. frames: at most so many a video. The set that the run was trained on is also
-    scored under `conditions`, corruptions by name, and by a plain detector under the statistic shift (P1, Table II).
+    scored under `conditions`, corruptions by name, and by a plain detector under the statistic shift (PIM, Table II).
+    reals: set -> the set among `stores` whose test reals are scored with its fakes, in place of its own.
     Returns the video AUC by test set, without those that are undefined.
     """
     spec = checkpoint.load_meta(trained)["spec"]
@@ -56,18 +57,31 @@ def evaluate_run(
         rows = select(store.manifest, split="test", frames=frames)
         probes = _probes(spec, conditions) if name == spec["data"]["dataset"] else {CLEAN: None}
         size = window(spec, store.meta)
-        found[name] = predict_under(detector, store, rows, probes, size=size, batch=batch, device=device)
+        found[name] = predict_under(
+            detector, store, rows, probes, size=size, batch=batch, device=device,
+            corrupted_at=spec["backbone"]["image_size"],
+        )  # fmt: skip
+    for name, other in (reals or {}).items():
+        found[name] = {CLEAN: with_reals_of(found[name][CLEAN], found[other][CLEAN])}
     detector.cpu()  # where what a paper measures of its own expects it
     measure = getattr(recipes(spec), "measure", None)
     measured = [] if measure is None else measure(detector, spec, stores, inputs)
     summaries = {_title(name, condition): metrics.summary(seen.frames) for name, condition, seen in _each(found)}
     with atomic_folder(out) as folder:
         pd.DataFrame(measured, columns=Measurement._fields).to_csv(folder / "measured.csv", index=False)
-        _write_scores(folder, found)
+        scores.write(folder, [(condition, seen.frames) for _, condition, seen in _each(found)])
         _write_features(folder, found.get(spec["data"]["dataset"], {}))
         write_json(folder / "undefined.json", {name: reasons for name, (_, reasons) in summaries.items()})
     values = {name: summaries[name][0][TOLD] for name in stores}
     return {name: {TOLD: value} for name, value in values.items() if np.isfinite(value)}
+
+
+def with_reals_of(own: Predictions, other: Predictions) -> Predictions:
+    """The fakes of one set and the reals of another, as one set of the first's name."""
+    fakes, reals = (np.flatnonzero(seen.frames["label"] == label) for seen, label in ((own, 1), (other, 0)))
+    name = own.frames["dataset"].iat[0]
+    frames = pd.concat([own.frames.iloc[fakes], other.frames.iloc[reals].assign(dataset=name)], ignore_index=True)
+    return Predictions(frames, np.concatenate([own.features[fakes], other.features[reals]]))
 
 
 def _probes(spec: dict[str, Any], conditions: Sequence[str]) -> dict[str, Probe]:
@@ -86,15 +100,10 @@ def _title(name: str, condition: str) -> str:
     return name if condition == CLEAN else f"{name} {condition}"
 
 
-def _write_scores(folder: Path, found: Mapping[str, Mapping[str, Predictions]]) -> None:
-    tables = [seen.frames[[*ROWS, "score"]].assign(condition=condition) for _, condition, seen in _each(found)]
-    pd.concat(tables, ignore_index=True).to_parquet(folder / "scores.parquet", index=False)
-
-
 def _write_features(folder: Path, under: Mapping[str, Predictions]) -> None:
     under = {condition: seen for condition, seen in under.items() if condition in EMBEDDED}
     if not under:  # the run's own set is not among its test sets
         return
-    rows = [seen.frames[[*ROWS, "row"]].assign(condition=condition) for condition, seen in under.items()]
+    rows = [seen.frames[[*scores.ROWS, "row"]].assign(condition=condition) for condition, seen in under.items()]
     pd.concat(rows, ignore_index=True).to_parquet(folder / "features.parquet", index=False)
     np.save(folder / "features.npy", np.concatenate([seen.features for seen in under.values()]))

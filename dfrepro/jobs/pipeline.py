@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from dfrepro import places
 from dfrepro.errors import WorkbookError
 from dfrepro.files import ROOT, atomic_file, read_json, write_json
+from dfrepro.jobs.runner import cores
 from dfrepro.params import STANDIN, Params
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def standin(p: Params) -> None:
 
     sizes = p.sizes.standin
     spec = StandinSpec(**sizes.model_dump(exclude={"seed"}))
-    generate(p.artifacts / "standin", spec, seed=sizes.seed, workers=_cores())
+    generate(p.artifacts / "standin", spec, seed=sizes.seed, workers=cores())
 
 
 def faces(p: Params, dataset: str) -> "FaceStore":
@@ -48,7 +49,7 @@ def faces(p: Params, dataset: str) -> "FaceStore":
     predictor = Path(sizes.predictor) if sizes.predictor else None
     store = extract(
         videos, places.faces_folder(p, dataset), n_frames=sizes.n_frames, size=sizes.size, margin=sizes.margin,
-        predictor=predictor, workers=_cores(), resume=p.artifacts / ".resume" / "faces" / dataset,
+        predictor=predictor, workers=cores(), resume=p.artifacts / ".resume" / "faces" / dataset,
     )  # fmt: skip
     if len(store) == 0:
         raise WorkbookError(
@@ -178,11 +179,23 @@ def evaluate(p: Params, run: str, seed: int) -> None:
     metrics = places.results_folder(p) / "metrics" / f"{run}-{seed}.json"
     from dfrepro.jobs.evaluate import evaluate_run
 
-    stores = {name: _store(p, name) for name in p.run(run).tests}
-    sizes, conditions = p.sizes.evaluation, p.run(run).conditions
+    stores = {name: _store(p, name) for name in p.tests(run)}
+    reals = {name: other for name in stores if (other := p.datasets[name].reals)}
+    if absent := sorted(set(reals.values()) - set(stores)):
+        raise WorkbookError(
+            f"is not tested on {absent[0]}, whose reals another test set takes", where=f"runs.{run}.tests"
+        )
+    sizes, conditions = p.evaluation(run), p.run(run).conditions
     with _threads(p):
         found = evaluate_run(
-            trained, stores, inputs(p, run, seed), out, batch=sizes.batch, frames=sizes.frames, conditions=conditions
+            trained,
+            stores,
+            inputs(p, run, seed),
+            out,
+            batch=sizes.batch,
+            frames=sizes.frames,
+            conditions=conditions,
+            reals=reals,
         )
     write_json(metrics, found)
 
@@ -327,7 +340,3 @@ def _device() -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

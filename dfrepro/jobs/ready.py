@@ -1,15 +1,23 @@
-"""What is asked for, made first where it is not there: what a notebook or a sweep does for a missing artifact.
+"""What a notebook asks for, made first where it is not there, with all that it needs: DVC's graph says what.
 
 An artifact counts as there when it was made from what is declared; whether the code has changed since is for DVC.
+What is made at the scale of params.yaml is recorded in dvc.lock, as `dvc repro` would. At another scale (tests, or a
+notebook's own `scale`) the same stages are done below that scale's folders, and nothing is recorded.
 """
 
 import shutil
+from collections.abc import Mapping
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dfrepro import places
+from dfrepro import params, places
+from dfrepro.errors import WorkbookError
 from dfrepro.files import read_json
-from dfrepro.jobs import pipeline
+from dfrepro.jobs import pipeline, runner
+from dfrepro.jobs.commands import perform
+from dfrepro.jobs.graph import Node, Pipeline
 from dfrepro.jobs.trained import TrainedRun
 from dfrepro.params import Params
 
@@ -20,21 +28,14 @@ if TYPE_CHECKING:
 
 def standin(p: Params) -> Path:
     """The folder of the stand-in's trees."""
-    folder = p.artifacts / "standin"
-    if not (folder / "complete.json").exists():
-        pipeline.standin(p)
-    return folder
+    return provided(p, p.artifacts / "standin")
 
 
 def store(p: Params, dataset: str) -> "FaceStore":
     """The faces of a declared dataset."""
     from dfrepro.data.manifest import FaceStore
 
-    folder = places.faces_folder(p, dataset)
-    if not folder.exists():
-        standin(p)
-        pipeline.faces(p, dataset)
-    return FaceStore.open(folder)
+    return FaceStore.open(provided(p, places.faces_folder(p, dataset)))
 
 
 def run(p: Params, name: str, seed: int) -> TrainedRun | None:
@@ -42,25 +43,12 @@ def run(p: Params, name: str, seed: int) -> TrainedRun | None:
     if not p.in_grid(name):
         return None
     folder, scored = places.run_folder(p, name, seed), places.scores_folder(p, name, seed)
-    if not _made_from(folder, {"spec": p.spec(name, seed)}):
-        inputs(p, name, seed)
+    if folder.exists() and not _made_from(folder, {"spec": p.spec(name, seed)}):
         shutil.rmtree(scored, ignore_errors=True)  # before: killed in between, new weights would keep old scores
-        pipeline.train(p, name, seed)
-    if not scored.exists():
-        for dataset in p.run(name).tests:
-            store(p, dataset)
-        pipeline.evaluate(p, name, seed)
+        shutil.rmtree(folder)
+    provided(p, folder)
+    provided(p, scored)
     return TrainedRun(name, seed, folder, scored, places.timing_file(p, name, seed))
-
-
-def inputs(p: Params, name: str, seed: int) -> None:
-    """What a run trains on."""
-    data = p.run(name).data
-    store(p, data.dataset)
-    if data.fakes == "fia-usa":
-        reconstructions(p, data.dataset)
-    if wanted := p.run(name).detector.maps:
-        maps(p, wanted, seed)
 
 
 def maps(p: Params, name: str, seed: int) -> "ForgeryMaps | None":
@@ -69,28 +57,59 @@ def maps(p: Params, name: str, seed: int) -> "ForgeryMaps | None":
 
     if not p.maps_in_grid(name):
         return None
-    folder, dataset = places.maps_folder(p, name, seed), p.maps_dataset(name)
-    if not _made_from(folder, pipeline.maps_meta(p, name, seed)):
-        store(p, dataset)
-        if made_by := p.maps[name].run:
-            run(p, made_by, seed)
-        else:
-            pairs(p, dataset)
-        pipeline.maps(p, name, seed)
-    return ForgeryMaps.open(folder)
+    folder = places.maps_folder(p, name, seed)
+    if folder.exists() and not _made_from(folder, pipeline.maps_meta(p, name, seed)):
+        shutil.rmtree(folder)
+    return ForgeryMaps.open(provided(p, folder))
 
 
-def pairs(p: Params, dataset: str) -> None:
-    """The real face behind each fake of a declared dataset."""
-    if not places.pairs_folder(p, dataset).exists():
-        standin(p)
-        pipeline.pairs(p, dataset)
+def provided(p: Params, path: Path) -> Path:
+    """`path`, an output of a stage at the scale of `p`, made now with all that it needs if it is not there.
+
+    Raises WorkbookError when no stage makes it, or when one of the stages failed.
+    """
+    if path.exists():
+        return path
+    declared = params.load(scale=params.declared_scale())
+    there = _moved(path, p, declared)
+    with Pipeline() as pipeline:
+        name = pipeline.making(there)
+        if name is None:
+            raise WorkbookError(
+                "no stage makes it", where=there, remedy="Add its run to a list in dvc.yaml or grid/dvc.yaml"
+            )
+        nodes = pipeline.upstream([name])
+        recorded = there == path
+        record: runner.Record = pipeline if recorded else Existing(nodes, partial(_moved, p=declared, to=p))
+        with runner.environment({"DFREPRO_SCALE": p.scale}):  # for what a stage starts, such as a notebook's kernel
+            report = runner.run(nodes, record, _here, partial(perform, p=p))
+    report.raise_failures()
+    return path
 
 
-def reconstructions(p: Params, dataset: str) -> None:
-    """A declared dataset's training reals after FIA-USA's reconstructors."""
-    if not places.reconstructions_folder(p, dataset).exists():
-        pipeline.reconstruct(p, dataset)
+class Existing:
+    """In place of DVC's record, at another scale than that of params.yaml: what is there is current."""
+
+    def __init__(self, nodes: Mapping[str, Node], place: Any):
+        self.nodes, self.place = nodes, place
+
+    def is_current(self, name: str) -> bool:
+        return all(self.place(out).exists() for out in self.nodes[name].outs)
+
+    def record(self, names: object) -> None:
+        pass
+
+
+def _here(end: ExitStack) -> tuple[runner.Here, int, int]:
+    return runner.Here(), 1, runner.cores()
+
+
+def _moved(path: Path, p: Params, to: Params) -> Path:
+    """The same output at another scale."""
+    for here, there in ((p.artifacts, to.artifacts), (places.results_folder(p), places.results_folder(to))):
+        if path.is_relative_to(here):
+            return there / path.relative_to(here)
+    return path
 
 
 def _made_from(folder: Path, meta: dict[str, Any]) -> bool:

@@ -24,32 +24,23 @@ import yaml
 from dfrepro import places
 from dfrepro.errors import WorkbookError
 from dfrepro.files import ROOT, atomic_file, atomic_folder, write_json
-from dfrepro.jobs.mend import LOCKS, mend, parsed
+from dfrepro.jobs.repair import LOCKS, parsed, repair
 
 CLONE, RESULTS = ROOT / "build" / "study", places.STUDY
 WORDS = ("scale", "grid", "seeds")
-DATA = ("standin", "faces", "controls", "reconstruct", "pairs")
 
 
-def run(words: dict[str, Any], patterns: Sequence[str] = ("*",), *, jobs: int = 0) -> int:
-    """Work with these words in the clone, as far as it goes, and collect. Returns the last exit status that is not 0.
+def run(words: dict[str, Any], stages: Sequence[str] = (), *, jobs: int = 0, dask: str | None = None) -> int:
+    """Work with these words in the clone, as far as it goes, and collect. Returns the runner's exit status.
 
-    patterns: which runs; with other patterns than "*" the notebooks are left for later. jobs: processes, 0: one a core.
+    stages, jobs, dask: as of `python -m dfrepro repro`, which does all of the work.
     """
     prepare(words)
-    _run(_dvc("checkout", "--quiet"))  # what has been run before is there without running; what has not is no error
-    steps = [_dvc("repro", "--keep-going", *DATA)]
-    steps += [[sys.executable, "-m", "dfrepro", "sweep", *patterns, "--jobs", str(jobs)]]
-    if list(patterns) == ["*"]:
-        steps += [_dvc("repro", "--keep-going", "grid/dvc.yaml")] if words["grid"] == "full" else []
-        steps += [[sys.executable, "-m", "dfrepro", "notebook", "--all"], _dvc("repro", "--keep-going")]
-    status = [_run(step) for step in steps]
+    _run([sys.executable, "-m", "dvc", "checkout", "--quiet"])  # what has been run is there without running it again
+    options = ["--jobs", str(jobs), *(["--dask", dask] if dask else [])]
+    status = _run([sys.executable, "-m", "dfrepro", "repro", *stages, *options])
     collect(words)
-    return next((code for code in reversed(status) if code), 0)
-
-
-def _dvc(*words: str) -> list[str]:
-    return [sys.executable, "-m", "dvc", *words]
+    return status
 
 
 def _run(command: Sequence[str]) -> int:
@@ -64,7 +55,7 @@ def prepare(words: dict[str, Any]) -> None:
     if not CLONE.exists():
         CLONE.parent.mkdir(parents=True, exist_ok=True)
         _git(ROOT, "clone", "--quiet", str(ROOT), str(CLONE))
-    mend(CLONE)
+    repair(CLONE)
     _git(CLONE, "fetch", "--quiet", "origin", _commit(ROOT))
     with _found_stays(CLONE / "results" / str(words["scale"])):
         _git(CLONE, "checkout", "--quiet", "--force", "--detach", _commit(ROOT))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from dfrepro.evaluate import scores
 from dfrepro.files import read_json
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ class TrainedRun:
 
     @cached_property
     def scores(self) -> pd.DataFrame:
-        """One row a face and condition: run, seed, dataset, manipulation, video, frame, label, condition, score."""
-        return pd.read_parquet(self.scored / "scores.parquet").assign(run=self.name, seed=self.seed)
+        """One row a face and condition (`dfrepro.evaluate.scores`), with run and seed."""
+        return scores.read(self.scored).assign(run=self.name, seed=self.seed)
 
     @cached_property
     def measured(self) -> pd.DataFrame:

@@ -30,10 +30,10 @@ class Output(NamedTuple):
     maps: Tensor  # (B, C, h, w), or (B, N, C) tokens: the last features before pooling
 
     @property
-    def scores(self) -> Tensor:
-        """P(fake), (B,), in float64: of float32's, all beyond 16 are 1, and an AUC over ties says nothing."""
-        real, fake = self.logits.detach().cpu().double().unbind(1)
-        return (fake - real).sigmoid()
+    def margins(self) -> Tensor:
+        """logit(fake) − logit(real), (B,) float32, on the CPU: positive for a fake; sigmoid(margin) is P(fake)."""
+        real, fake = self.logits.detach().cpu().float().unbind(1)
+        return fake - real
 
 
 @dataclass(frozen=True)

@@ -18,21 +18,22 @@ from safetensors import safe_open
 from dfrepro import params, places
 from dfrepro.data.manifest import FaceStore
 from dfrepro.errors import WorkbookError
+from dfrepro.evaluate import scores
 from dfrepro.files import atomic_file, read_json
 from dfrepro.jobs.kinds import recipes
 from dfrepro.params import STANDIN, Params
 from dfrepro.report import ledger
 from dfrepro.report.claims import needed_runs
-from dfrepro.report.evidence import METRICS, Evidence
+from dfrepro.report.contrast import level
+from dfrepro.report.effects import Effect
+from dfrepro.report.evidence import Evidence
 from dfrepro.report.overview import PAPERS
-from dfrepro.report.schema import Cell, Operand
-from dfrepro.report.verdict import Effect, judge_cell
+from dfrepro.report.schema import Operand
 from dfrepro.train import checkpoint
 from dfrepro.train.draws import training_rows
 
 CLEAN = "clean"
 SHOWN = {"video_auc": "video AUC", "frame_auc": "frame AUC", "accuracy": "video accuracy at .5"}
-assert set(SHOWN) <= set(METRICS)
 
 
 def published(p: Params) -> list[str]:
@@ -89,21 +90,19 @@ class Card:
     @cached_property
     def scores(self) -> pd.DataFrame:
         tables = [
-            pd.read_parquet(places.scores_folder(self.p, self.run, seed) / "scores.parquet").assign(
-                run=self.run, seed=seed
-            )
+            scores.read(places.scores_folder(self.p, self.run, seed)).assign(run=self.run, seed=seed)
             for seed in self.seeds
         ]
         return pd.concat(tables, ignore_index=True)
 
     @cached_property
     def evidence(self) -> Evidence:
-        return Evidence(None, self.scores, n_boot=self.p.sizes.evaluation.n_bootstrap)
+        return Evidence(None, self.scores)
 
     @cached_property
     def is_standin(self) -> bool:
         """Whether anything that it was trained or tested on was generated."""
-        tested = {self.p.roots[self.p.datasets[name].root] for name in self.p.run(self.run).tests}
+        tested = {self.p.roots[self.p.datasets[name].root] for name in self.p.tests(self.run)}
         return STANDIN in tested | {self.spec["data"]["root"]}
 
     def text(self) -> str:
@@ -182,12 +181,12 @@ class Card:
     # --- figures ------------------------------------------------------------------------------------------------------
 
     def _scores_note(self) -> str:
-        over = "videos" if len(self.seeds) == 1 else "videos and seeds"
+        over = "people" if len(self.seeds) == 1 else "people and seeds"
         label = "stand-in" if self.is_standin else "the real sets"
         return (
             f"Measured on {label}, test splits, at most {self.p.sizes.evaluation.frames} frames a video, in brackets a "
-            f"95 % bootstrap interval over {over}. A video's score is the mean of its frames'. A set below another "
-            "(`ffpp/Deepfakes`) is that manipulation and the set's reals."
+            f"95 % interval over {over}. A video's score is the mean of its frames' margins. A set below "
+            "another (`ffpp/Deepfakes`) is that manipulation and the set's reals."
         )
 
     def _sets(self) -> str:
@@ -206,7 +205,7 @@ class Card:
 
     def _effect(self, place: str, metric: str, condition: str = CLEAN) -> Effect | None:
         of = Operand(run=self.run, test=(place,), metric=metric, condition=(condition,))
-        return judge_cell(Cell(name=place, of=of, over=0.0), self.evidence).effect
+        return level(of, self.evidence)
 
     def _conditions(self) -> Iterator[str]:
         """The in-domain video AUC under every condition, a corruption's levels side by side."""
@@ -252,7 +251,7 @@ class Card:
         yield "No checkpoint was chosen, and no threshold set, on a test set; .5 is where training put it."
 
     def _lost(self) -> Iterator[tuple[str, dict[str, int]]]:
-        for name in self.p.run(self.run).tests:
+        for name in self.p.tests(self.run):
             counts = FaceStore.open(places.faces_folder(self.p, name)).report["counts"]
             if counts["skipped"]:
                 yield name, counts

@@ -1,7 +1,8 @@
-"""The 41 claims of the five papers, each with its verdict: as data, as results/claims.json and as a table.
+"""The claims of the five papers, each with its verdict: as data, as results/claims.json and as a table.
 
 `evaluate_claims` joins papers/*/claims.yaml with what was measured; how a verdict comes about is said in
-dfrepro.report.verdict. Nothing here imports torch: `python -m dfrepro claims` takes seconds.
+dfrepro.report.verdict and, with an example, in docs/verdicts.md. Nothing here imports torch: `python -m dfrepro claims`
+takes seconds.
 """
 
 from collections import Counter
@@ -13,28 +14,25 @@ from typing import Any
 import pandas as pd
 
 from dfrepro.files import write_json
+from dfrepro.report.effects import Effect
 from dfrepro.report.evidence import Evidence
 from dfrepro.report.plots import effect
+from dfrepro.report.power import power
 from dfrepro.report.schema import PAPERS, Claim, Operand, load_claims
-from dfrepro.report.verdict import VERDICTS, CellVerdict, ClaimVerdict, ControlVerdict, Effect, judge
+from dfrepro.report.verdict import VERDICTS, CellVerdict, ClaimVerdict, ControlVerdict, judge, printed_effect
 
-COLOURS = dict(zip(VERDICTS, ("green", "red", "yellow", "dim", "dim")))
+COLOURS = dict(zip(VERDICTS, ("green", "red", "magenta", "yellow", "cyan", "dim", "dim")))
 
 
 def evaluate_claims(
-    papers_root: Path = PAPERS,
-    results: pd.DataFrame | None = None,
-    scores: pd.DataFrame | None = None,
-    *,
-    n_boot: int = 2000,
-    seed: int = 0,
+    papers_root: Path = PAPERS, results: pd.DataFrame | None = None, scores: pd.DataFrame | None = None
 ) -> list[dict[str, Any]]:
-    """The verdict on every claim, in the order P0-C1 to P4-C9, as JSON-ready dictionaries.
+    """The verdict on every claim, in the order of claims.yaml, FPG's first, as JSON-ready dictionaries.
 
     `results` and `scores` are the frames of dfrepro.report.evidence; without any, every claim is "not run" (or "not
     testable"). Effects and intervals are in the metric's unit, AUC and accuracy in [0, 1], positive as claimed.
     """
-    evidence = Evidence(results, scores, n_boot=n_boot, seed=seed)
+    evidence = Evidence(results, scores)
     return [as_dict(judge(claim, evidence)) for claim in load_claims(papers_root)]
 
 
@@ -56,52 +54,62 @@ def write_claims(
     """
     verdicts = [as_dict(judge(claim, evidence)) for claim in load_claims(papers_root)]
     counts = Counter(verdict["verdict"] for verdict in verdicts)
-    head = {"about": dict(about or {}), "counts": {name: counts[name] for name in VERDICTS}, "n_boot": evidence.n_boot}
+    head = {"about": dict(about or {}), "counts": {name: counts[name] for name in VERDICTS}}
     write_json(out, head | {"claims": verdicts})
     return verdicts
 
 
 def as_dict(verdict: ClaimVerdict) -> dict[str, Any]:
     claim, found = verdict.claim, verdict.effect
-    judged = [cell for cell in verdict.cells if cell.cell.test != "shown"]
+    can = power(claim.primary, found) if claim.testable else power((), None)
     return {
-        "id": claim.id, "paper": claim.paper, "source": claim.source, "statement": claim.statement,
-        "kind": claim.kind, "rule": claim.rule, "note": claim.note,
+        "id": claim.id, "title": claim.title, "paper": claim.paper, "source": claim.source,
+        "statement": claim.statement, "kind": claim.kind, "note": claim.note,
         "verdict": verdict.verdict, "reason": verdict.reason, "missing": list(verdict.missing),
         **_effect(found), "one_seed": found is not None and len(found.seeds) == 1,
-        "printed_effect": _printed_effect(judged), "printed_holds": _printed_holds(claim),
-        "cells": [_cell(cell) for cell in verdict.cells],
+        "printed_effect": printed_effect(claim.primary), "printed_holds": _printed_holds(claim),
+        "power": {"confirms": can.confirms, "smallest": can.smallest, "seeds": can.seeds},
+        "cells": [_cell(cell, cell.cell in claim.primary) for cell in verdict.cells],
+        "positive_control": _positive(verdict),
         "controls": [_control(control) for control in verdict.controls],
     }  # fmt: skip
 
 
 def _effect(found: Effect | None) -> dict[str, Any]:
+    """An effect in the metric's unit; `by_seed` is what each seed alone would show."""
     if found is None:
         return {"effect": None, "interval": None, "seeds": [], "by_seed": [], "interval_over": "nothing"}
     interval = found.interval()
     return {
         "effect": _number(found.mean), "interval": list(interval) if interval else None, "seeds": list(found.seeds),
-        "by_seed": [_number(value) for value in found.by_seed], "interval_over": found.over,
+        "by_seed": [_number(found.shown(value)) for value in found.by_seed], "interval_over": found.over,
     }  # fmt: skip
 
 
-def _cell(verdict: CellVerdict) -> dict[str, Any]:
+def _cell(verdict: CellVerdict, primary: bool) -> dict[str, Any]:
     cell = verdict.cell
     return {
-        "name": cell.name, "test": cell.test, "of": str(cell.of), "over": _side(cell.over), "direction": cell.direction,
-        "at_least": cell.at_least, "margin": cell.margin, "printed": _turned(cell.printed, cell.direction),
+        "name": cell.name, "test": cell.test, "primary": primary, "of": str(cell.of), "over": _side(cell.over),
+        "direction": cell.direction, "at_least": cell.at_least, "margin": cell.margin,
+        "printed": _turned(cell.printed, cell.direction),
         "verdict": "shown" if cell.test == "shown" and verdict.verdict != "not run" else verdict.verdict,
         "reason": verdict.reason, "of_value": _number(verdict.of), "over_value": _number(verdict.over),
-        **_effect(verdict.effect),
+        "p": _number(verdict.p), "holm": _number(verdict.holm), **_effect(verdict.effect),
     }  # fmt: skip
+
+
+def _positive(verdict: ClaimVerdict) -> dict[str, Any] | None:
+    control = verdict.claim.positive_control
+    if control is None:
+        return None
+    return {"name": control.name, "none": control.none, "at_least": control.at_least, **_effect(verdict.positive)}
 
 
 def _control(verdict: ControlVerdict) -> dict[str, Any]:
-    """`beaten` says whether the method's lead over its control has an interval above zero (None: cannot be said)."""
-    interval = verdict.lead.interval() if verdict.lead else None
+    """`explains`: the control does what the method does, and a confirmation is taken back."""
     return {
         "name": verdict.control.name, "run": verdict.control.of.run, "reason": verdict.reason,
-        **_effect(verdict.effect), "lead": _effect(verdict.lead), "beaten": interval[0] > 0 if interval else None,
+        **_effect(verdict.effect), "lead": _effect(verdict.lead), "explains": verdict.explains,
     }  # fmt: skip
 
 
@@ -112,16 +120,6 @@ def _side(side: Operand | float | None) -> str | float | None:
 def _turned(printed: float | None, direction: str) -> float | None:
     """A printed difference, turned so that a positive one is what the paper claims."""
     return printed if printed is None or direction == "greater" else -printed
-
-
-def _printed_effect(cells: list[CellVerdict]) -> float | None:
-    """The mean printed effect of those cells that the measured effect is the mean of."""
-    for test in ("difference", "equivalence"):
-        of_test = [c.cell for c in cells if c.cell.test == test]
-        values = [_turned(c.printed, c.direction) for c in of_test if c.of.metric == of_test[0].of.metric]
-        if values:
-            return None if None in values else sum(v for v in values if v is not None) / len(values)
-    return None
 
 
 def _printed_holds(claim: Claim) -> str:
@@ -141,7 +139,7 @@ def _number(value: float | None) -> float | None:
 def as_table(verdicts: Sequence[Mapping[str, Any]], label: str) -> pd.DataFrame:
     """The claims page: one row a claim with effect, the paper's, the controls, seeds, verdict and reason, as text."""
     rows = [
-        {"claim": v["id"], "statement": v["statement"], f"here ({label})": effect(v["effect"], v["interval"]),
+        {"claim": v["title"], "statement": v["statement"], f"here ({label})": effect(v["effect"], v["interval"]),
          "printed": effect(v["printed_effect"], None), "control": _controls(v["controls"]), "seeds": _seeds(v),
          "verdict": v["verdict"], "reason": v["reason"]}
         for v in verdicts
@@ -155,7 +153,7 @@ def own_tables(verdicts: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     for verdict in verdicts:
         held, _, of = verdict["printed_holds"].partition(" of ")
         if held != of:
-            rows.append({"claim": verdict["id"], "statement": verdict["statement"], "own table": f"{held} of {of}"})
+            rows.append({"claim": verdict["title"], "statement": verdict["statement"], "own table": f"{held} of {of}"})
     return pd.DataFrame(rows, columns=["claim", "statement", "own table"])
 
 
@@ -166,34 +164,25 @@ def _controls(controls: Sequence[Mapping[str, Any]]) -> str:
 
 
 def print_table(verdicts: list[dict[str, Any]]) -> None:
-    """The verdicts as a table on the terminal: effects as mean and interval, with the printed one beside."""
+    """One line a claim on the terminal: effect here with its interval, the printed one, the verdict, and why."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.text import Text
 
-    table = Table("claim", "verdict", "stand-in effect [95 %]", "printed", "own table", "seeds", "why", title="Claims")
+    console = Console()
+    head = f"{'claim':10} {'effect here [95 %]':>24} {'printed':>8}  {'verdict':20} because"
+    console.print(Text(head, style="bold"), no_wrap=True, overflow="ellipsis")
     for verdict in verdicts:
-        colour = COLOURS[verdict["verdict"]]
-        table.add_row(
-            verdict["id"], f"[{colour}]{verdict['verdict']}[/]", _shown(verdict), _signed(verdict["printed_effect"]),
-            verdict["printed_holds"], _seeds(verdict), _short(verdict["reason"]),
-        )  # fmt: skip
-    Console().print(table)
-
-
-def _shown(verdict: dict[str, Any]) -> str:
-    if verdict["effect"] is None:
-        return ""
-    interval = verdict["interval"]
-    return _signed(verdict["effect"]) + (f" [{interval[0]:+.4f}, {interval[1]:+.4f}]" if interval else "")
-
-
-def _signed(value: float | None) -> str:
-    return "" if value is None else f"{value:+.4f}"
+        here, printed = effect(verdict["effect"], verdict["interval"]), effect(verdict["printed_effect"], None)
+        line = Text(f"{verdict['title']:10} {here:>24} {printed:>8}  ")
+        line.append(f"{verdict['verdict']:20} ", COLOURS[verdict["verdict"]])
+        line.append(verdict["reason"] or verdict["statement"], "dim")
+        console.print(line, no_wrap=True, overflow="ellipsis")
+    counts = Counter(verdict["verdict"] for verdict in verdicts)
+    console.print(Text(", ".join(f"{counts[name]} {name}" for name in VERDICTS if counts[name]), style="bold"))
+    console.print(
+        Text("Effects are positive as the paper claims. docs/verdicts.md explains the verdicts.", style="dim")
+    )
 
 
 def _seeds(verdict: Mapping[str, Any]) -> str:
     return "one seed" if verdict["one_seed"] else str(len(verdict["seeds"]) or "")
-
-
-def _short(text: str, width: int = 60) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"

@@ -3,7 +3,7 @@
 A run or map that is not there is not in the answer, and its claims read "not run". Nothing here imports torch.
 
 What the verdicts rest on is kept beside them, in results/<scale>/evidence, small enough for git: the scores that were
-asked for, of single frames (as 32-bit logits) only where a metric is about them, and the measured numbers. Where there
+asked for as 32-bit margins, of single frames only where a metric is about them, and the measured numbers. Where there
 are no artifacts, as in a fresh clone, the verdicts are computed from there, and are the same to the last bit.
 """
 
@@ -12,42 +12,50 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit, logit
 
 from dfrepro import places
+from dfrepro.evaluate.metrics import KEY, margins, video_scores
+from dfrepro.evaluate.scores import read
 from dfrepro.files import atomic_folder, read_json
 from dfrepro.params import Params
-from dfrepro.report.evidence import VIDEO, Evidence, of_videos
+from dfrepro.report.evidence import KEYS, VIDEO, Evidence
+from dfrepro.report.people import COLUMNS
 
 MEASURED = ["dataset", "metric", "value"]
-LARGEST = 40.0  # logit: beyond it float64 knows only 1
-KEYS = ["run", "seed", "dataset", "condition"]
 MAPS = "focus-map-"  # maps are measured under this name, with a network or without (papers/focus)
 
 
-def evidence(p: Params, *, n_boot: int | None = None) -> Evidence:
+def evidence(p: Params) -> Evidence:
     """All scores and measurements of the declared runs, maps and seeds that are there, as evidence.
 
     From the artifacts; where there is none, from what was kept.
     """
     found = scores(p)
     if found is None and (folder := _kept(p)).exists():
-        return kept(p, folder, n_boot=n_boot)
-    return _evidence(p, measured(p), None if found is None else _score(found), n_boot)
+        return kept(p, folder)
+    return _evidence(p, measured(p), found)
 
 
-def kept(p: Params, folder: Path, *, n_boot: int | None = None) -> Evidence:
-    """What `keep` wrote to a folder, as evidence."""
+def kept(p: Params, folder: Path) -> Evidence:
+    """What `keep` wrote to a folder, as evidence.
+
+    Former evidence holds the logits of frames in a column `logit`, and of videos the mean probability as `score`.
+    """
     items = pd.read_parquet(folder / "items.parquet")
-    parts = [_score(pd.read_parquet(path)) for path in sorted(folder.glob("frames-*.parquet"))]
-    parts += [pd.read_parquet(path) for path in sorted(folder.glob("videos-*.parquet"))]
-    found = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["run", "seed", "item", "score"])
-    found = found[["run", "seed", "score"]].join(items.iloc[found["item"]].reset_index(drop=True))
-    return _evidence(p, pd.read_parquet(folder / "measured.parquet"), found, n_boot)
+    items = items.astype(dict.fromkeys(items.columns[items.dtypes.map(pd.api.types.is_string_dtype)], "category"))
+    parts = [
+        pd.read_parquet(path) for name in ("frames", "videos") for path in sorted(folder.glob(f"{name}-*.parquet"))
+    ]
+    parts = [part.rename(columns={"logit": "margin"}) for part in parts]
+    parts = [part[["run", "seed", "item"]].assign(margin=margins(part)) for part in parts]
+    found = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["run", "seed", "item", "margin"])
+    found = found[["run", "seed", "margin"]].join(items.iloc[found["item"]].reset_index(drop=True))
+    return _evidence(p, pd.read_parquet(folder / "measured.parquet"), found)
 
 
-def _evidence(p: Params, measured: pd.DataFrame, scores: pd.DataFrame | None, n_boot: int | None) -> Evidence:
-    return Evidence(measured, scores, n_boot=n_boot or p.sizes.evaluation.n_bootstrap, trained_on=p.trained_on)
+def _evidence(p: Params, measured: pd.DataFrame, scores: pd.DataFrame | None) -> Evidence:
+    networks = {f"{MAPS}{name}": maps.run or "" for name, maps in p.maps.items()}
+    return Evidence(measured, scores, trained_on=p.trained_on, networks=networks)
 
 
 def keep(p: Params, evidence: Evidence) -> None:
@@ -59,24 +67,25 @@ def keep(p: Params, evidence: Evidence) -> None:
     frames, rest = (
         found[at.isin([key for key, frames in evidence.asked.items() if frames is single])] for single in (True, False)
     )
-    means = [of_videos(group).assign(**dict(zip(KEYS, key))) for key, group in _score(rest).groupby(KEYS)]
-    videos = pd.concat(means, ignore_index=True) if means else _score(rest)
-    found = pd.concat([frames, videos.assign(frame=VIDEO)], ignore_index=True)
-    about = [name for name in found if name not in ("run", "seed", "logit", "score")]
+    means = [video_scores(group).assign(**dict(zip(KEYS, key))) for key, group in rest.groupby(KEYS)]
+    videos = pd.concat(means, ignore_index=True).drop(columns="n_frames") if means else rest
+    videos = _with_people(videos.assign(frame=VIDEO), rest)
+    found = pd.concat([frames, videos], ignore_index=True)
+    about = [name for name in found if name not in ("run", "seed", "margin")]
     items = found[about].drop_duplicates(ignore_index=True)
     found = found.merge(items.assign(item=range(len(items))), on=about, how="left")
     of_video = found["frame"] == VIDEO
     with atomic_folder(_kept(p)) as folder:
         items.to_parquet(folder / "items.parquet", index=False, compression="zstd")
         measured(p).to_parquet(folder / "measured.parquet", index=False, compression="zstd")
-        for name, part, value in (("frames", found[~of_video], "logit"), ("videos", found[of_video], "score")):
-            for seed, rows in part[["run", "seed", "item", value]].groupby("seed"):
+        for name, part in (("frames", found[~of_video]), ("videos", found[of_video])):
+            for seed, rows in part[["run", "seed", "item", "margin"]].groupby("seed"):
                 rows.to_parquet(
                     folder / f"{name}-{seed}.parquet",
                     index=False,
                     compression="zstd",
                     use_dictionary=["run", "seed"],
-                    column_encoding={"item": "DELTA_BINARY_PACKED", value: "BYTE_STREAM_SPLIT"},
+                    column_encoding={"item": "DELTA_BINARY_PACKED", "margin": "BYTE_STREAM_SPLIT"},
                 )
 
 
@@ -85,26 +94,32 @@ def _kept(p: Params) -> Path:
 
 
 def scores(p: Params) -> pd.DataFrame | None:
-    """The scores of all runs and seeds that are there, as float32 logits; None where none is."""
+    """The scores of all runs and seeds that are there, as float32 margins; None where none is."""
     parts = [
-        pd.read_parquet(folder / "scores.parquet").assign(run=run, seed=seed)
+        read(folder).assign(run=run, seed=seed)
         for run, seed, folder in _scored(p)
         if (folder / "scores.parquet").is_file()
     ]
     if not parts:
         return None
     found = pd.concat(parts, ignore_index=True)
-    return found.drop(columns="score").assign(logit=logit(found["score"]).clip(-LARGEST, LARGEST).astype(np.float32))
+    found["margin"] = margins(found).astype(np.float32)
+    return found.drop(columns="score", errors="ignore")
 
 
-def _score(found: pd.DataFrame) -> pd.DataFrame:
-    return found.drop(columns="logit").assign(score=expit(found["logit"].astype(float)))
+def _with_people(videos: pd.DataFrame, frames: pd.DataFrame) -> pd.DataFrame:
+    """The videos with the people that their frames name."""
+    known = [name for name in COLUMNS if name in frames]
+    if not known:
+        return videos
+    return videos.merge(frames[[*KEY, *known]].drop_duplicates(KEY), on=KEY, how="left")
 
 
 def measured(p: Params) -> pd.DataFrame:
     """What is no function of the scores, of all runs, maps and seeds that are there: run, seed, dataset, metric, value.
 
-    Seconds of training are on the test set "train". A number that a map and its network's run both give is the map's.
+    What a training tells of itself is on the test set "train". Of a number that a map and its network's run both give,
+    the map's is taken.
     """
     parts = [pd.DataFrame(columns=["run", "seed", *MEASURED])]
     for name in p.maps:
@@ -112,12 +127,29 @@ def measured(p: Params) -> pd.DataFrame:
             parts += _read(places.maps_folder(p, name, seed), f"{MAPS}{name}", seed)
     for run, seed, folder in _scored(p):
         parts += _read(folder, run, seed)
-        timing = places.timing_file(p, run, seed)
-        if timing.is_file():
-            row = {"run": run, "seed": seed, "dataset": "train", "metric": "train_seconds"}
-            parts.append(pd.DataFrame([row | {"value": read_json(timing)["train_seconds"]}]))
+        told = _training(p, run, seed)
+        parts.append(pd.DataFrame({"dataset": "train", "metric": told.keys(), "value": told.values()}))
+        parts[-1] = parts[-1].assign(run=run, seed=seed)
     found = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
     return found.drop_duplicates(["run", "seed", "dataset", "metric"], ignore_index=True)
+
+
+def _training(p: Params, run: str, seed: int) -> dict[str, float]:
+    """What a training tells of itself: seconds, steps, loss of its first and last epoch, best AUC in validation.
+
+    The seconds are of a machine that may have been shared; the steps are the same on any.
+    """
+    told = {}
+    timing, history = places.timing_file(p, run, seed), places.run_folder(p, run, seed) / "history.csv"
+    if timing.is_file():
+        told["train_seconds"] = float(read_json(timing)["train_seconds"])
+    if history.is_file():
+        epochs = pd.read_csv(history)
+        told |= {"train_steps": epochs["step"].iloc[-1], "loss_first": epochs["loss"].iloc[0]}
+        told["loss_last"] = epochs["loss"].iloc[-1]
+        if "validation" in epochs:
+            told["validation_auc"] = epochs["validation"].max()
+    return {name: float(value) for name, value in told.items()}
 
 
 def _scored(p: Params) -> Iterator[tuple[str, int, Path]]:

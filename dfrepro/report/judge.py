@@ -5,7 +5,7 @@ from typing import Any
 from dfrepro import params, places
 from dfrepro.errors import WorkbookError
 from dfrepro.files import read_json
-from dfrepro.params import STANDIN, Params
+from dfrepro.params import ABSENT, STANDIN, Params
 from dfrepro.report import collect
 from dfrepro.report.claims import write_claims
 
@@ -15,7 +15,7 @@ def present(p: Params) -> list[dict[str, Any]]:
 
     Where there are no artifacts, on what was kept of them in results/<scale>/evidence.
     """
-    data = {name: root if root == STANDIN else "licensed copy" for name, root in p.roots.items()}
+    data = {name: root if root in (STANDIN, ABSENT) else "licensed copy" for name, root in p.roots.items()}
     about = {"scale": p.scale, "grid": p.grid, "seeds": list(p.seeds), "data": data}
     evidence = collect.evidence(p)
     verdicts = write_claims(evidence, places.results_folder(p) / "claims.json", about=about)

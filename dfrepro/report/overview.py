@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from dfrepro.report.schema import ORDER
-from dfrepro.report.verdict import VERDICTS
+from dfrepro.report.schema import NAMES, ORDER
+from dfrepro.report.verdict import JUDGED, VERDICTS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PAPERS = {"fpg": "P0 · FPG", "pim": "P1 · PIM", "pel": "P2 · PEL", "fia_usa": "P3 · FIA-USA", "focus": "P4 · FoCus"}
-COLOURS = dict(zip(VERDICTS, ("#2e8b57", "#c0392b", "#d79b00", "#8c8c8c", "#bdbdbd")))
+PAPERS = NAMES
+COLOURS = dict(zip(VERDICTS, ("#2e8b57", "#c0392b", "#8e44ad", "#d79b00", "#4a6fa5", "#8c8c8c", "#bdbdbd")))
 LINEAR = 0.01  # |effects| below it are drawn linearly, above it logarithmically: claims differ in unit and size
 TICKS = (-1, -0.1, -0.01, 0, 0.01, 0.1, 1)
 INK = "#222222"
@@ -52,7 +52,7 @@ def draw(verdicts: Verdicts, label: str) -> "Figure":
         inner = outer[0, number].subgridspec(len(heights), 1, height_ratios=heights)
         for row, paper in enumerate(column):
             _panel(figure.add_subplot(inner[row, 0]), PAPERS[paper], groups[paper], _reach(verdicts))
-    figure.legend(handles=_legend(label), loc="outside lower center", ncols=5, fontsize=9)
+    figure.legend(handles=_legend(label), loc="outside lower center", ncols=3, fontsize=9)
     return figure
 
 
@@ -75,7 +75,7 @@ def _panel(axis: "Axes", title: str, group: Verdicts, reach: float) -> None:
             continue
         if verdict["interval"]:
             axis.plot(verdict["interval"], [y, y], c=colour, lw=2, solid_capstyle="butt", zorder=2)
-        whole = verdict["verdict"] not in ("not run", "not testable")  # else some of its cells could not be compared
+        whole = verdict["verdict"] in JUDGED  # else the assay cannot tell
         axis.plot(ours, y, "o", mfc=colour if whole else "white", mec=colour, ms=6, zorder=4)
     axis.set_xscale("symlog", linthresh=LINEAR, linscale=0.7)
     axis.set_xlim(-reach, reach)
@@ -91,9 +91,5 @@ def _legend(label: str) -> list[Any]:
     from matplotlib.lines import Line2D
 
     paper = Line2D([], [], marker="D", ls="", mfc="white", mec=INK, label="paper")
-    ours = [
-        Line2D([], [], marker="o", lw=2, c=COLOURS[name], label=f"here ({label}): {name}")
-        for name in ("confirmed", "refuted", "inconclusive")
-    ]
-    partly = Line2D([], [], marker="o", lw=2, c=COLOURS["not run"], mfc="white", label="here: partly run")
-    return [paper, *ours, partly]
+    ours = [Line2D([], [], marker="o", lw=2, c=COLOURS[name], label=f"here ({label}): {name}") for name in VERDICTS[:5]]
+    return [paper, *ours]

@@ -15,7 +15,7 @@ from dfrepro.errors import WorkbookError
 from dfrepro.files import ROOT, atomic_file, read_json
 from dfrepro.report.claims import _seeds
 from dfrepro.report.plots import effect
-from dfrepro.report.verdict import VERDICTS
+from dfrepro.report.verdict import JUDGED, VERDICTS
 
 TITLES = {"pim": "PIM, DualFlat", "pel": "PEL", "fia_usa": "FIA-USA", "focus": "FoCus", "fpg": "FPG"}
 FIGURES = {  # in docs/figures: the notebook's figure and its width there
@@ -74,14 +74,14 @@ def table(written: Mapping[str, Any]) -> str:
     for paper, title in TITLES.items():
         found = [claim["verdict"] for claim in claims if claim["paper"] == paper]
         lines.append(f"| {title} | " + " | ".join(str(found.count(verdict)) for verdict in VERDICTS) + " |")
-    judged = [claim for claim in claims if claim["effect"] is not None and claim["verdict"] in VERDICTS[:3]]
+    judged = [claim for claim in claims if claim["effect"] is not None and claim["verdict"] in JUDGED]
     return "\n".join([*lines, "", *_rows(judged), ""])
 
 
 def _rows(judged: Sequence[Mapping[str, Any]]) -> list[str]:
-    lines = ["| claim | | paper | here [95 %] | seeds | verdict |", "|---|---|--:|--:|--:|---|"]
+    lines = ["| claim | | printed | here [95 %] | seeds | verdict |", "|---|---|--:|--:|--:|---|"]
     for claim in judged:
         printed = effect(claim["printed_effect"], None) or "no figure"
-        cells = [claim["id"], claim["statement"], printed, effect(claim["effect"], claim["interval"]), _seeds(claim)]
+        cells = [claim["title"], claim["statement"], printed, effect(claim["effect"], claim["interval"]), _seeds(claim)]
         lines.append("| " + " | ".join([*(cell.replace("|", "\\|") for cell in cells), claim["verdict"]]) + " |")
     return lines

@@ -199,6 +199,11 @@ class Claim(Entry):
         plain = all(side.scale == 1 and side.change != "relative" for side in sides)
         return self.scale == "probit" and plain and all(is_auc(metric) for side in sides for metric in side.metrics)
 
+    @property
+    def ranks(self) -> bool:
+        """Whether the primary contrast is one of AUCs: then a baseline at the ceiling leaves nothing to be seen."""
+        return all(is_auc(metric) for cell in self.primary for side in cell.sides for metric in side.metrics)
+
     def runs(self) -> list[str]:
         """Every run that the claim, its gates or its controls read."""
         operands: list[Any] = [side for cell in self.cells for side in cell.sides]

@@ -1,70 +1,53 @@
-"""Verdicts: what the measurements say of a claim, with an interval and a rule that was fixed beforehand.
+"""Verdicts: what the measurements say of a claim, by rules that were fixed beforehand. docs/verdicts.md explains them.
 
-**Interval.** An effect is the mean over paired seeds of `of` − `over`, turned so that a positive effect is what the
-paper claims. Its 95 % interval has two parts that are drawn independently and added. Seeds are drawn with replacement,
-their deviations widened by √(S/(S−1)) · t(S−1)/z as in Hesterberg's expanded percentile interval (2015): of five
-normal values the plain percentile interval covers the truth in 83 % of trials, this one in 94 %. Videos are drawn with
-replacement (dfrepro.report.evidence). With one seed there is no seed part: the interval is about these two trained
-networks, and is marked "one seed".
+A claim is judged by one number, its primary contrast: the mean effect of its primary cells (dfrepro.report.schema),
+with one 95 % interval (dfrepro.report.effects). Of a difference, with `at_least` as threshold (0 unless given):
 
-**Cell.** Difference: confirmed if the interval lies above the threshold, refuted if below, else inconclusive.
-Equivalence (two one-sided bounds): confirmed if the interval lies inside ±margin, refuted if it lies outside. Neither,
-whatever the interval, if a side is a detector that ranks the set it was trained on no better than chance (interval of
-its video AUC down to .5): at this scale it has not learned, and nothing about the paper follows from it.
+    confirmed              the interval lies above the threshold
+    refuted                it lies below
+    smaller than printed   it holds the threshold, and lies below what the paper prints
+    inconclusive           it holds both
 
-**Claim.** Rule `all`: confirmed if every cell is (an intersection–union test needs no correction); refuted if a single
-cell is refuted at level 1 − .05/m, m cells (Bonferroni, since one of many suffices). Rule `most`: more than half of the
-cells confirmed, or at least half refuted, both at 1 − .05/m. A claim with a cell that could not be compared is "not
-run" unless the others already refute it. Controls are shown, and never change a verdict.
+An equivalence is confirmed if the interval lies inside ±margin and refuted if it lies outside; a non-inferiority is
+confirmed if it lies above −margin and refuted if below. Whatever the interval, a claim is *not decidable here* when a
+gate is closed or its positive control does not come out (dfrepro.report.gates), and a confirmation is taken back where
+a negative control gains what the method gains. Cells are reported beside, with Holm's correction, and decide nothing.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from math import sqrt
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from dfrepro.report import gates
+from dfrepro.report.contrast import common_seeds, contrast, probits, values
+from dfrepro.report.effects import LEVEL, Effect
 from dfrepro.report.evidence import Evidence
-from dfrepro.report.schema import Cell, Claim, Control, Operand
+from dfrepro.report.schema import Cell, Claim, Control
 
-Verdict = Literal["confirmed", "refuted", "inconclusive", "not testable", "not run"]
-VERDICTS: tuple[Verdict, ...] = ("confirmed", "refuted", "inconclusive", "not testable", "not run")
-LEVEL = 0.95
+Verdict = Literal[
+    "confirmed", "refuted", "smaller than printed", "inconclusive", "not decidable here", "not testable", "not run"
+]
+VERDICTS: tuple[Verdict, ...] = (
+    "confirmed", "refuted", "smaller than printed", "inconclusive", "not decidable here", "not testable", "not run",
+)  # fmt: skip
+JUDGED = VERDICTS[:4]  # those that an interval decides
 NO_INTERVAL = "one seed and no scores of videos: no interval can be given"
-Z975 = 1.959964
-T975 = (12.706205, 4.302653, 3.182446, 2.776445, 2.570582, 2.446912, 2.364624, 2.306004, 2.262157)  # 1 to 9 d.o.f.
-
-
-@dataclass(frozen=True)
-class Effect:
-    """A mean paired difference and the draws of its bootstrap distribution (none: no interval can be given)."""
-
-    seeds: tuple[int, ...]
-    by_seed: tuple[float, ...]
-    draws: np.ndarray | None
-    over: str  # what the interval ranges over
-
-    @property
-    def mean(self) -> float:
-        return float(np.mean(self.by_seed))
-
-    def interval(self, level: float = LEVEL) -> tuple[float, float] | None:
-        if self.draws is None or not np.isfinite(self.draws).all():
-            return None
-        low, high = np.quantile(self.draws, [(1 - level) / 2, (1 + level) / 2])
-        return float(low), float(high)
 
 
 @dataclass(frozen=True)
 class CellVerdict:
+    """A cell by itself: `p` is two-sided, of the verdict that lies nearer; `holm` is p corrected for all cells."""
+
     cell: Cell
     verdict: Verdict
     effect: Effect | None = None
     reason: str = ""
-    strict: Verdict = "inconclusive"  # the verdict at level 1 − .05/m
     of: float | None = None  # the two sides, means over the seeds used
     over: float | None = None
+    p: float | None = None
+    holm: float | None = None
 
 
 @dataclass(frozen=True)
@@ -74,195 +57,133 @@ class ControlVerdict:
     lead: Effect | None = None  # the method over its control
     reason: str = ""
 
+    @property
+    def explains(self) -> bool:
+        """Whether the control does what the method does: it gains and the method has no lead over it, or it leads."""
+        gain, lead = (effect.interval() if effect else None for effect in (self.effect, self.lead))
+        if lead is None:
+            return False
+        return lead[1] < 0 or (gain is not None and gain[0] > 0 and lead[0] <= 0)
+
 
 @dataclass(frozen=True)
 class ClaimVerdict:
     claim: Claim
     verdict: Verdict
     reason: str = ""
-    effect: Effect | None = (
-        None  # the mean of the cells that are differences (of the equivalences where there are none)
-    )
+    effect: Effect | None = None  # the primary contrast
     cells: tuple[CellVerdict, ...] = ()
     controls: tuple[ControlVerdict, ...] = ()
-    missing: tuple[str, ...] = field(default=())
+    positive: Effect | None = None  # the positive control
+    missing: tuple[str, ...] = ()
 
 
 def judge(claim: Claim, evidence: Evidence) -> ClaimVerdict:
     """The verdict on one claim; never raises for lacking or odd measurements, but says so in `reason`."""
+    cells = _holm([judge_cell(cell, evidence, claim.scale == "probit") for cell in claim.cells])
     controls = tuple(_judge_control(control, evidence) for control in claim.controls)
-    strict = 1 - (1 - LEVEL) / max(1, sum(cell.test != "shown" for cell in claim.cells))
-    cells = tuple(judge_cell(cell, evidence, strict) for cell in claim.cells)
     if not claim.testable:
         return ClaimVerdict(claim, "not testable", claim.reason, None, cells, controls)
-    judged = [cell for cell in cells if cell.cell.test != "shown"]
-    verdict, reason = _combined(claim, judged)
-    missing = tuple(dict.fromkeys(cell.reason for cell in judged if cell.verdict == "not run"))
-    return ClaimVerdict(claim, verdict, reason, _headline(judged), cells, controls, missing)
-
-
-def judge_cell(cell: Cell, evidence: Evidence, strict_level: float = LEVEL) -> CellVerdict:
-    seeds, reason = _common_seeds(cell, evidence)
+    primary = [cell for cell in cells if cell.cell in claim.primary]
+    missing = tuple(dict.fromkeys(cell.reason for cell in primary if cell.verdict == "not run"))
+    if missing:
+        return ClaimVerdict(claim, "not run", f"missing: {', '.join(missing)}", None, cells, controls, None, missing)
+    seeds, reason = common_seeds(claim.primary, evidence)
     if not seeds:
-        return CellVerdict(cell, "not run", reason=reason, strict="not run")
-    sides = [_side(side, evidence, seeds) for side in (cell.of, cell.over)]
-    broken = [seed for seed, *values in zip(seeds, *sides) if not np.isfinite(values).all()]
-    if broken:
-        why = f"{cell.of} against {cell.over}: not a number with seed {', '.join(map(str, broken))}"
-        return CellVerdict(cell, "inconclusive", reason=why)
-    of, over = (float(np.mean(side)) for side in sides)
-    if cell.test == "exact":
-        return _exact(cell, sides[0] - sides[1], seeds, of, over)
-    effect = _effect(cell.of, cell.over, evidence, seeds, -1 if cell.direction == "less" else 1)
-    if cell.test != "shown" and (idle := [_idle(run, evidence, seeds) for run in _runs(cell)]) and any(idle):
-        return CellVerdict(cell, "inconclusive", effect, "; ".join(filter(None, idle)), of=of, over=over)
-    verdict, why = _decided(cell, effect, LEVEL)
-    return CellVerdict(cell, verdict, effect, why or reason, _decided(cell, effect, strict_level)[0], of, over)
+        return ClaimVerdict(claim, "not run", f"missing: {reason}", None, cells, controls, None, (reason,))
+    effect = contrast(claim.primary, evidence, seeds, claim.on_probit)
+    control, why = gates.positive(claim.positive_control, evidence)
+    closed = [*gates.closed(claim, evidence), *([why] if why else [])]
+    if closed:
+        return ClaimVerdict(claim, "not decidable here", "; ".join(closed), effect, cells, controls, control)
+    verdict, why = _decided(claim.primary, effect)
+    explained = [each.control.name for each in controls if each.explains]
+    if verdict == "confirmed" and explained:
+        verdict, why = "inconclusive", f"the control does the same: {', '.join(explained)}"
+    return ClaimVerdict(claim, verdict, why or reason, effect, cells, controls, control)
 
 
-def _runs(cell: Cell) -> list[str]:
-    return list(dict.fromkeys(side.run for side in (cell.of, cell.over) if isinstance(side, Operand)))
-
-
-def _idle(run: str, evidence: Evidence, seeds: list[int]) -> str:
-    """What is to be said of a detector that has not learned the set it was trained on; nothing of any other."""
-    own_set = evidence.own_set(run)
-    own = Operand(run=run, test=own_set, metric="video_auc")  # type: ignore[arg-type]
-    values = [evidence.value(own, seed) for seed in seeds]
-    if not all(value is not None and np.isfinite(value) for value in values):
-        return ""
-    lead = _effect(own, 0.5, evidence, seeds)
-    interval = lead.interval()
-    if interval is None or interval[0] > 0:
-        return ""
-    return f"{run} has not learned here (video AUC {lead.mean + 0.5:.2f} on {own_set})"
-
-
-def _common_seeds(cell: Cell, evidence: Evidence) -> tuple[list[int], str]:
-    """The seeds for which both sides were measured, and what is to be said about the others."""
-    operands = [side for side in (cell.of, cell.over) if isinstance(side, Operand)]
-    known = sorted({seed for operand in operands for seed in evidence.seeds(operand.run)})
-    lacking = [why for operand in operands if (why := evidence.missing(operand, known))]
-    if lacking:
-        return [], ", ".join(dict.fromkeys(lacking))
-    common = [seed for seed in known if all(evidence.value(operand, seed) is not None for operand in operands)]
-    if not common:
-        return [], f"no seed in common: {' and '.join(operand.run for operand in operands)}"
-    alone = [str(seed) for seed in known if seed not in common]
-    return common, f"unpaired seeds left out: {', '.join(alone)}" if alone else ""
-
-
-def _side(side: Operand | float | None, evidence: Evidence, seeds: Iterable[int]) -> np.ndarray:
-    """(seeds,) values; a constant stands for itself, and no other side for zero."""
-    if isinstance(side, Operand):
-        return np.array([evidence.value(side, seed) for seed in seeds], float)
-    return np.full(len(list(seeds)), side or 0.0)
-
-
-def _effect(of: Operand, over: Operand | float | None, evidence: Evidence, seeds: list[int], sign: int = 1) -> Effect:
-    points = sign * (_side(of, evidence, seeds) - _side(over, evidence, seeds))  # (S,)
-    drawn = _all_or_none(_drawn_difference(of, over, evidence, seed) for seed in seeds)
-    videos = None if drawn is None else sign * drawn - points[:, None]  # (S, B) deviations
-    spread = _seed_deviations(points, evidence)
-    parts = [part for part in (spread, None if videos is None else videos.mean(axis=0)) if part is not None]
-    named = " and ".join(name for name, part in (("seeds", spread), ("videos", videos)) if part is not None)
-    draws = points.mean() + np.sum(parts, axis=0) if parts else None
-    return Effect(tuple(seeds), tuple(points.tolist()), draws, named or "nothing")
-
-
-def _drawn_difference(of: Operand, over: Operand | float | None, evidence: Evidence, seed: int) -> np.ndarray | None:
-    left = evidence.draws(of, seed)
-    right = evidence.draws(over, seed) if isinstance(over, Operand) else (over or 0.0)
-    return None if left is None or right is None else left - right
-
-
-def _seed_deviations(points: np.ndarray, evidence: Evidence) -> np.ndarray | None:
-    """(B,) deviations of the mean over seeds drawn with replacement; None with one seed."""
-    count = len(points)
-    if count < 2:
-        return None
-    rng = np.random.default_rng([evidence.seed, count])  # the same draw for every claim: cells stay comparable
-    chosen = rng.integers(count, size=(evidence.n_boot, count))
-    return widening(count) * (points[chosen].mean(axis=1) - points.mean())
-
-
-def widening(seeds: int) -> float:
-    """What a bootstrap over `seeds` values has to be widened by to cover as Student's t does."""
-    freedom = seeds - 1
-    quantile = T975[freedom - 1] if freedom <= len(T975) else _cornish_fisher(freedom)
-    return sqrt(seeds / freedom) * quantile / Z975
-
-
-def _cornish_fisher(freedom: int, z: float = Z975) -> float:
-    """Student's 97.5 % quantile for ten and more degrees of freedom, to 1e-4 (Abramowitz and Stegun 26.7.5)."""
-    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
-
-
-def _decided(cell: Cell, effect: Effect, level: float) -> tuple[Verdict, str]:
+def judge_cell(cell: Cell, evidence: Evidence, on_probit: bool = True) -> CellVerdict:
+    """A cell by itself, by its own interval."""
+    seeds, reason = common_seeds([cell], evidence)
+    if not seeds:
+        return CellVerdict(cell, "not run", reason=reason)
+    of, over = (float(np.mean(values(side, evidence, seeds))) for side in (cell.of, cell.over))
+    effect = contrast([cell], evidence, seeds, on_probit and probits(cell))
     if cell.test == "shown":
-        return "inconclusive", ""
-    interval = effect.interval(level)
+        return CellVerdict(cell, "inconclusive", effect, reason, of, over)
+    verdict, why = _decided([cell], effect)
+    return CellVerdict(cell, verdict, effect, why or reason, of, over, _p(cell, effect))
+
+
+def _decided(cells: Sequence[Cell], effect: Effect) -> tuple[Verdict, str]:
+    """The verdict of an effect that is the mean of `cells`, which share a kind of test."""
+    broken = [seed for seed, value in zip(effect.seeds, effect.by_seed) if not np.isfinite(value)]
+    if broken:
+        return "inconclusive", f"{cells[0].of.run}: not a number with seed {', '.join(map(str, broken))}"
+    if cells[0].test == "exact":
+        return ("refuted" if any(effect.by_seed) else "confirmed"), ""
+    interval = effect.interval()
     if interval is None:
-        return "inconclusive", NO_INTERVAL if effect.draws is None else "undefined on some of the drawn sets of videos"
+        return "inconclusive", NO_INTERVAL if effect.variance is None else "undefined without some of the people"
     low, high = interval
-    margin = cell.margin
-    if margin is not None:
+    margin = min(cell.margin or 0.0 for cell in cells)
+    if cells[0].test == "equivalence":
         inside, outside = -margin < low and high < margin, low > margin or high < -margin
+    elif cells[0].test == "noninferior":
+        inside, outside = low > -margin, high < -margin
     else:
-        inside, outside = low > cell.at_least, high < cell.at_least
+        threshold = float(np.mean([cell.at_least for cell in cells]))
+        inside, outside = low > threshold, high < threshold
+        printed = printed_effect(cells)
+        if not inside and not outside and printed is not None and threshold < printed and high < printed:
+            return "smaller than printed", ""
     return ("confirmed" if inside else "refuted" if outside else "inconclusive"), ""
 
 
-def _exact(cell: Cell, difference: np.ndarray, seeds: list[int], of: float, over: float) -> CellVerdict:
-    verdict: Verdict = "confirmed" if not difference.any() else "refuted"
-    effect = Effect(tuple(seeds), tuple(difference.tolist()), None, "nothing")
-    return CellVerdict(cell, verdict, effect, "", verdict, of, over)
+def printed_effect(cells: Sequence[Cell]) -> float | None:
+    """The mean printed effect of cells, positive as claimed; None where one of them prints none."""
+    printed = [cell.printed if cell.direction == "greater" else -(cell.printed or 0.0) for cell in cells]
+    known = bool(cells) and all(cell.printed is not None for cell in cells)
+    return float(np.mean([value for value in printed if value is not None])) if known else None
 
 
-def _combined(claim: Claim, cells: list[CellVerdict]) -> tuple[Verdict, str]:
-    unrun = [cell for cell in cells if cell.verdict == "not run"]
-    refuted = [cell for cell in cells if cell.strict == "refuted"]
-    confirmed = [cell for cell in cells if (cell.strict if claim.rule == "most" else cell.verdict) == "confirmed"]
-    if refuted and (claim.rule == "all" or 2 * len(refuted) >= len(cells)):
-        return "refuted", "refuted by " + "; ".join(cell.cell.name for cell in refuted)
-    if len(confirmed) == len(cells) or (claim.rule == "most" and 2 * len(confirmed) > len(cells)):
-        return "confirmed", f"{len(confirmed)} of {len(cells)} cells" if len(cells) > 1 else ""
-    if unrun:
-        return "not run", "missing: " + ", ".join(dict.fromkeys(cell.reason for cell in unrun))
-    reasons = dict.fromkeys(cell.reason for cell in cells if cell.verdict == "inconclusive" and cell.reason)
-    return "inconclusive", "; ".join([f"{len(confirmed)} of {len(cells)} cells confirmed", *reasons])
-
-
-def _headline(cells: list[CellVerdict]) -> Effect | None:
-    """One effect for the claim: the mean of its differences over the seeds that all of them have.
-
-    Of those in the first one's metric: seconds and AUC have no mean.
-    """
-    for test in ("difference", "equivalence", "exact"):
-        found = [cell for cell in cells if cell.cell.test == test and cell.effect is not None]
-        if found:
-            metric = found[0].cell.of.metric
-            return _mean_effect([c.effect for c in found if c.effect is not None and c.cell.of.metric == metric])
-    return None
-
-
-def _mean_effect(effects: list[Effect]) -> Effect | None:
-    common = sorted(set.intersection(*(set(effect.seeds) for effect in effects)))
-    if not common:
+def _p(cell: Cell, effect: Effect) -> float | None:
+    """Two-sided p of the nearer verdict: that the effect is above its threshold (inside its margin), or that not."""
+    if cell.test == "exact":
         return None
-    table = [[dict(zip(effect.seeds, effect.by_seed))[seed] for seed in common] for effect in effects]  # (cells, S)
-    draws = _all_or_none(effect.draws for effect in effects)  # (cells, B)
-    joint = None if draws is None else draws.mean(axis=0)
-    return Effect(tuple(common), tuple(np.mean(table, axis=0).tolist()), joint, effects[0].over)
+    margin = cell.margin or 0.0
+    if cell.test == "equivalence":
+        above, below = effect.above(-margin), 1 - effect.above(margin)
+        p = min(max(above, below), min(1 - above, 1 - below))
+    else:
+        above = effect.above(-margin if cell.test == "noninferior" else cell.at_least)
+        p = min(above, 1 - above)
+    return None if np.isnan(p) else float(min(1.0, 2 * p))
 
 
-def _all_or_none(draws: Iterable[np.ndarray | None]) -> np.ndarray | None:
-    known = list(draws)
-    return None if any(d is None for d in known) else np.stack([d for d in known if d is not None])
+def _holm(cells: Sequence[CellVerdict]) -> tuple[CellVerdict, ...]:
+    """Each cell with its p corrected for all cells that have one (Holm 1979), and its verdict with it."""
+    order = sorted((cell.p, place) for place, cell in enumerate(cells) if cell.p is not None)
+    corrected: dict[int, float] = {}
+    highest = 0.0
+    for rank, (p, place) in enumerate(order):
+        highest = corrected[place] = max(highest, min(1.0, (len(order) - rank) * p))
+    found = []
+    for place, cell in enumerate(cells):
+        holm = corrected.get(place)
+        open_ = holm is not None and holm > 1 - LEVEL and cell.verdict in ("confirmed", "refuted")
+        verdict: Verdict = "inconclusive" if open_ else cell.verdict
+        found.append(CellVerdict(cell.cell, verdict, cell.effect, cell.reason, cell.of, cell.over, cell.p, holm))
+    return tuple(found)
 
 
 def _judge_control(control: Control, evidence: Evidence) -> ControlVerdict:
-    pairs = [(control.of, control.over), (control.method, control.of)]
-    found = [_common_seeds(Cell(name=control.name, of=a, over=b), evidence) for a, b in pairs]
-    gain, lead = (_effect(a, b, evidence, seeds) if seeds else None for (a, b), (seeds, _) in zip(pairs, found))
+    pairs = [
+        Cell(name=control.name, of=a, over=b) for a, b in ((control.of, control.over), (control.method, control.of))
+    ]
+    found = [common_seeds([pair], evidence) for pair in pairs]
+    gain, lead = (
+        contrast([pair], evidence, seeds, probits(pair)) if seeds else None for pair, (seeds, _) in zip(pairs, found)
+    )
     return ControlVerdict(control, gain, lead, "" if gain and lead else f"not run: {found[0][1] or found[1][1]}")

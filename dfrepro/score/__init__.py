@@ -20,6 +20,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from scipy.special import expit
 
 from dfrepro import __version__, places
 from dfrepro.errors import WorkbookError, plain
@@ -143,9 +144,7 @@ def _key(number: int) -> str:
 
 
 def _results(found: Found, store: "FaceStore", scores: pd.DataFrame, side: int) -> list[Result]:
-    from dfrepro.evaluate.metrics import video_scores
-
-    means = video_scores(scores).set_index("video")["score"].to_dict()
+    means = scores.groupby("video")["margin"].mean()
     rows = scores.groupby("video").indices
     notes: dict[str, list[Note]] = {}
     for entry in store.report["videos"]:
@@ -156,17 +155,21 @@ def _results(found: Found, store: "FaceStore", scores: pd.DataFrame, side: int) 
     for i, given in enumerate(found.inputs):
         places = rows.get(_key(i), ())
         seen = tuple(
-            Frame(int(scores["frame"].iat[row]), float(scores["score"].iat[row]), _seen_box(store, row, side))
+            Frame(int(scores["frame"].iat[row]), *_with_p(scores["margin"].iat[row]), _seen_box(store, row, side))
             for row in places
         )
-        mean = float(means[_key(i)]) if seen else None
+        margin, p_fake = _with_p(means[_key(i)]) if seen else (None, None)
         results.append(
-            Result(i + 1, given.name, str(given.path), given.kind, mean, seen, tuple(notes.get(_key(i), ())))
+            Result(i + 1, given.name, str(given.path), given.kind, margin, p_fake, seen, tuple(notes.get(_key(i), ())))
         )
     for each in found.closed:
         note = Note(each.reason, "Score it by itself")
-        results.append(Result(len(results) + 1, each.name, str(each.path), "folder", None, (), (note,)))
+        results.append(Result(len(results) + 1, each.name, str(each.path), "folder", None, None, (), (note,)))
     return results
+
+
+def _with_p(margin: float) -> tuple[float, float]:
+    return float(margin), float(expit(margin))
 
 
 def _seen_box(store: "FaceStore", row: int, side: int) -> tuple[float, float, float, float]:

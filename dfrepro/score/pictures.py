@@ -72,7 +72,7 @@ def take(
     found = {}
     for result in chosen:
         place = result.number - 1
-        top = sorted(range(len(result.frames)), key=lambda i: (-result.frames[i].score, i))[:each]
+        top = sorted(range(len(result.frames)), key=lambda i: (-result.frames[i].margin, i))[:each]
         faces = centre(np.stack([store.faces[firsts[place] + i] for i in top]), side)
         found[result.number] = _shots(inputs[place], [result.frames[i] for i in top], faces, detector)
     return found

@@ -1,8 +1,8 @@
 """What scoring found, as data: by input, by frame, with where it comes from; and its three files.
 
 scores.json  everything: `about` (run, seed, checkpoint, settings), `inputs`, each with its frames and notes
-videos.csv   one row an input: its score, its frames' lowest and highest, how many, and what went wrong
-frames.csv   one row a frame: input, frame, score, box
+videos.csv   one row an input: its score, its frames' lowest and highest, its margin, how many, and what went wrong
+frames.csv   one row a frame: input, frame, score, margin, box
 """
 
 import csv
@@ -28,22 +28,25 @@ class Note:
 
 @dataclass(frozen=True)
 class Frame:
-    """One face: `frame` in the source, `score` P(fake), `box` x0, y0, x1, y1 of what the network saw, in its pixels."""
+    """One face: `frame` in the source, the detector's `margin` (positive for a fake), `score` = sigmoid(margin) =
+    P(fake), `box` x0, y0, x1, y1 of what the network saw, in the source's pixels."""
 
     frame: int
+    margin: float
     score: float
     box: tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
 class Result:
-    """One input, by its `number` in the order given, from 1. `score` is the mean of its frames', None where there is no
-    face; `path` as the system has it."""
+    """One input, by its `number` in the order given, from 1. `margin` is the mean of its frames', `score` = P(fake) its
+    sigmoid, both None where there is no face; `path` as the system has it."""
 
     number: int
     name: str
     path: str
     kind: str
+    margin: float | None
     score: float | None
     frames: tuple[Frame, ...]
     notes: tuple[Note, ...]
@@ -63,22 +66,22 @@ class Result:
 
 
 def ranked(results: Iterable[Result]) -> list[Result]:
-    """Highest score first, ties in the order given; what was not scored last."""
-    return sorted(results, key=lambda result: (result.score is None, -(result.score or 0.0)))
+    """Highest margin first, ties in the order given; what was not scored last. Of scores many would be 1."""
+    return sorted(results, key=lambda result: (result.margin is None, -(result.margin or 0.0)))
 
 
 def write(folder: Path, about: dict[str, Any], results: Sequence[Result]) -> None:
     """Write the three files into `folder`, inputs in the order given."""
     write_json(folder / JSON, {"about": about, "inputs": [asdict(result) for result in results]})
     videos = [_video_row(result) for result in results]
-    _write_csv(folder / VIDEOS, ("input", "score", "lowest", "highest", "frames", "notes"), videos)
-    frames = [(_cell(r.name), f.frame, f"{f.score:.6g}", *f.box) for r in results for f in r.frames]
-    _write_csv(folder / FRAMES, ("input", "frame", "score", *BOX), frames)
+    _write_csv(folder / VIDEOS, ("input", "score", "lowest", "highest", "margin", "frames", "notes"), videos)
+    frames = [(_cell(r.name), f.frame, f"{f.score:.6g}", f"{f.margin:.6g}", *f.box) for r in results for f in r.frames]
+    _write_csv(folder / FRAMES, ("input", "frame", "score", "margin", *BOX), frames)
 
 
 def _video_row(result: Result) -> tuple[Any, ...]:
-    numbers = (result.score, result.lowest, result.highest) if result.score is not None else ()
-    shown = [f"{number:.6g}" for number in numbers] or [""] * 3
+    numbers = (result.score, result.lowest, result.highest, result.margin) if result.margin is not None else ()
+    shown = [f"{number:.6g}" for number in numbers] or [""] * 4
     return (_cell(result.name), *shown, len(result.frames), _cell(result.why))
 
 

@@ -50,6 +50,7 @@ class TrainConfig:
     weight_decay: float = 0.0
     momentum: float = 0.9
     betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
     schedule: Literal["cosine", "constant", "constant_then_linear"] = "cosine"
     constant: float = 0.75
     warmup: float = 0.0
@@ -89,7 +90,7 @@ class TrainConfig:
             return torch.optim.SGD(parameters, momentum=self.momentum, **common)
         if self.optimiser in ("adam", "adamw"):
             kind = torch.optim.Adam if self.optimiser == "adam" else torch.optim.AdamW
-            return kind(parameters, betas=self.betas, **common)
+            return kind(parameters, betas=self.betas, eps=self.eps, **common)
         raise WorkbookError(f"optimiser is {self.optimiser!r}; must be sgd, adam or adamw", where="training")
 
 

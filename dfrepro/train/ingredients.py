@@ -1,7 +1,7 @@
 """What a training reads, what it is made of, and what may be measured on the trained network."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -54,10 +54,13 @@ class Measurement(NamedTuple):
 
 
 def variant(spec: Spec, known: Mapping[str, Any]) -> Any:
-    """The variant that a specification names, of a method's `VARIANTS`."""
+    """The variant that a specification names, of a method's `VARIANTS`, with the exceptions that it makes."""
     name = spec["detector"]["variant"]
     if name not in known:
         raise WorkbookError(
             f"detector.variant is {name!r}", where=f"runs.{spec['run']}", remedy=f"One of {', '.join(known)}"
         )
-    return known[name]
+    options = spec["detector"].get("options", {})  # checkpoints of older versions say none
+    if unknown := sorted(set(options) - {field.name for field in fields(known[name])}):
+        raise WorkbookError(f"detector.options has {unknown[0]}", where=f"runs.{spec['run']}", remedy="See its variant")
+    return replace(known[name], **options)

@@ -1,34 +1,29 @@
-"""Where a pipeline run's time goes, from what DVC prints."""
+"""Where a pipeline run's time goes, from what the runner prints."""
 
-import os
-import threading
-import time
-
-import pytest
 import yaml
 
-from bench.stages import durations, kind, summary, watch
+from bench.stages import core_seconds, kind, summary
 from dfrepro.files import ROOT
 
-PRINTED = (
-    b"make\nRunning sta",
-    b"ge 'standin':\n",
-    b"10%\r20%\r",
-    b"python -m dfrepro sweep\nRunning stage 'evaluate@a-0':\n",
-)
+PRINTED = """PATH=... python -m dfrepro repro
+made standin in 10.0 s on 2 cores; 4 left
+failed: faces@wdf: no face was found
+made train@erm-df-0 in 30.0 s; 3 left
+made evaluate@erm-df-0 in 8.5 s; 2 left
+made grid/dvc.yaml:train-pel@pel-self-0 in 1.5 s; 1 left
+repro: 4 made, 2 were up to date
+""".splitlines(keepends=True)
 
 
-def test_a_stage_lasts_until_the_next_begins():
-    starts = [("set-up", 0.0), ("standin", 2.0), ("train@erm-df-0", 5.0), ("evaluate@erm-df-0", 9.0)]
-    stages = durations(starts, 10.0)
-    assert stages == [("set-up", 2), ("standin", 3), ("train@erm-df-0", 4), ("evaluate@erm-df-0", 1)]
-    assert summary(stages) == {"set-up": 2, "data": 3, "training": 4, "other": 1, "share_outside": 0.3}
-
-
-def test_of_a_sweep_what_was_not_training_is_not_counted_as_training():
-    stages = durations([("set-up", 0.0), ("standin", 10.0), ("sweep", 30.0), ("08_claims", 90.0)], 100.0)
-    told = summary(stages, trained=45.0)
-    assert told == {"set-up": 10, "data": 20, "training": 45, "other": 25, "share_outside": 0.35}
+def test_core_seconds_are_added_up_by_kind_and_the_rest_of_the_cores_time_is_left():
+    stages = list(core_seconds(PRINTED))
+    assert stages == [
+        ("standin", 20), ("train@erm-df-0", 30), ("evaluate@erm-df-0", 8.5), ("grid/dvc.yaml:train-pel@pel-self-0", 1.5)
+    ]  # fmt: skip
+    told = summary(stages, seconds=40.0, cores=2)
+    assert told == {
+        "data": 20, "training": 31.5, "other": 8.5, "left": 20, "wall": 40, "cores": 2, "share_outside": 0.3563
+    }  # fmt: skip
 
 
 def test_every_stage_of_the_pipeline_has_its_kind():
@@ -37,23 +32,3 @@ def test_every_stage_of_the_pipeline_has_its_kind():
     assert {name for name in stages if of[name] == "training"} == {n for n in stages if n.startswith("train")}
     assert {name for name in stages if of[name] == "data"} == {"standin", "faces", "reconstruct", "pairs"}
     assert of["evaluate"] == of["08_claims"] == of["maps-pairs"] == "other"
-
-
-def test_what_dvc_prints_passes_through_and_its_stages_are_timed():
-    (source, feed), (drain, sink) = os.pipe(), os.pipe()
-
-    def dvc():
-        for part in PRINTED:
-            os.write(feed, part)
-            time.sleep(0.05)
-        os.close(feed)
-
-    printing = threading.Thread(target=dvc)
-    printing.start()
-    stages = watch(source, sink)
-    printing.join()
-    os.close(sink)
-    with os.fdopen(drain, "rb") as passed:
-        assert passed.read() == b"".join(PRINTED)
-    assert [name for name, _ in stages] == ["set-up", "standin", "sweep", "evaluate@a-0"]
-    assert stages[1][1] == pytest.approx(0.1, abs=0.08)

@@ -8,28 +8,19 @@ import pytest
 from sklearn import metrics as sk
 
 from dfrepro.errors import WorkbookError
-from dfrepro.evaluate.metrics import (
-    METRICS,
-    Undefined,
-    accuracy,
-    auc,
-    average_precision,
-    eer,
-    frame_auc,
-    log_loss,
-    summary,
-    video_auc,
-    video_scores,
-    weighted_auc,
-)
+from dfrepro.evaluate.metrics import METRICS, Undefined, frame_auc, margins, summary, value, video_auc, video_scores
 
 
 def sample(seed: int, n: int = 60, ties: bool = False) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 2, n)
     labels[:2] = 0, 1
-    scores = (rng.normal(labels * 0.8, 1) / 8 + 0.5).clip(0.01, 0.99)
-    return labels, scores.round(1) if ties else scores
+    found = rng.normal(labels * 0.8, 1) - 0.4
+    return labels, found.round(1) if ties else found
+
+
+def probability(found: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-found))
 
 
 def frames(rows) -> pd.DataFrame:
@@ -42,24 +33,26 @@ CASES = [(seed, ties) for seed in range(5) for ties in (False, True)]
 @pytest.mark.parametrize(("seed", "ties"), CASES)
 def test_metrics_are_scikit_learns(seed, ties):
     labels, scores = sample(seed, ties=ties)
-    assert auc(labels, scores) == pytest.approx(sk.roc_auc_score(labels, scores), abs=1e-12)
-    assert average_precision(labels, scores) == pytest.approx(sk.average_precision_score(labels, scores), abs=1e-12)
-    assert log_loss(labels, scores) == pytest.approx(sk.log_loss(labels, scores), abs=1e-12)
-    assert accuracy(labels, scores) == pytest.approx(sk.accuracy_score(labels, scores >= 0.5), abs=1e-12)
+    expected = {
+        "auc": sk.roc_auc_score(labels, scores), "ap": sk.average_precision_score(labels, scores),
+        "log_loss": sk.log_loss(labels, probability(scores)), "accuracy": sk.accuracy_score(labels, scores > 0),
+        "balanced_accuracy": sk.balanced_accuracy_score(labels, scores > 0),
+    }  # fmt: skip
+    assert {name: value(name, labels, scores) for name in expected} == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize(("seed", "ties"), CASES)
 def test_auc_is_the_share_of_pairs_ranked_rightly(seed, ties):
     labels, scores = sample(seed, n=25, ties=ties)
     pairs = [(f > r) + (f == r) / 2 for f in scores[labels == 1] for r in scores[labels == 0]]
-    assert auc(labels, scores) == pytest.approx(np.mean(pairs), abs=1e-12)
+    assert value("auc", labels, scores) == pytest.approx(np.mean(pairs), abs=1e-12)
 
 
 @pytest.mark.parametrize(("seed", "ties"), CASES)
 def test_eer_is_where_the_roc_meets_the_antidiagonal(seed, ties):
     labels, scores = sample(seed, ties=ties)
     false_positive, true_positive, _ = sk.roc_curve(labels, scores, drop_intermediate=False)
-    near = eer(labels, scores)
+    near = value("eer", labels, scores)
     # the miss rate there is the rate itself; where the curve is vertical, it passes it
     left = np.interp(near - 1e-9, false_positive, true_positive)
     right = np.interp(near + 1e-9, false_positive, true_positive)
@@ -68,32 +61,64 @@ def test_eer_is_where_the_roc_meets_the_antidiagonal(seed, ties):
 
 def test_eer_by_hand():
     # thresholds give (FPR, TPR) = (0, 0), (0, .5), (.5, .5), (.5, 1), (1, 1): the diagonal is met at FPR .5
-    assert eer([1, 0, 1, 0], [0.9, 0.8, 0.7, 0.6]) == pytest.approx(0.5)
-    assert eer([1, 1, 0, 0], [0.9, 0.8, 0.2, 0.1]) == 0
-    assert eer([0, 0, 1, 1], [0.9, 0.8, 0.2, 0.1]) == 1
+    assert value("eer", [1, 0, 1, 0], [0.9, 0.8, 0.7, 0.6]) == pytest.approx(0.5)
+    assert value("eer", [1, 1, 0, 0], [0.9, 0.8, 0.2, 0.1]) == 0
+    assert value("eer", [0, 0, 1, 1], [0.9, 0.8, 0.2, 0.1]) == 1
     # three reals, two fakes: between (1/3, 1/2) and (1/3, 1) the curve is vertical, miss rate .5 -> 0 crosses 1/3
-    assert eer([1, 0, 1, 0, 0], [0.9, 0.8, 0.7, 0.6, 0.5]) == pytest.approx(1 / 3)
+    assert value("eer", [1, 0, 1, 0, 0], [0.9, 0.8, 0.7, 0.6, 0.5]) == pytest.approx(1 / 3)
     # one tie of a real and a fake in the middle: from (0, .5) to (.5, 1), met at FPR .25
-    assert eer([1, 1, 0, 0], [0.9, 0.5, 0.5, 0.1]) == pytest.approx(0.25)
+    assert value("eer", [1, 1, 0, 0], [0.9, 0.5, 0.5, 0.1]) == pytest.approx(0.25)
 
 
-def test_accuracy_does_not_care_for_order():
-    labels, scores = sample(0)
-    order = np.random.default_rng(1).permutation(len(labels))
-    assert accuracy(labels[order], scores[order]) == accuracy(labels, scores)
-    assert accuracy([1, 0], [0.5, 0.4999]) == 1
+def test_exactly_one_half_is_a_decision_for_real():
+    assert value("accuracy", [1, 0, 0], [1e-9, 0.0, -1.0]) == 1
+    assert value("accuracy", [1], [0.0]) == 0
 
 
-def test_log_loss_stays_finite_at_certainty():
-    assert math.isfinite(log_loss([1, 0], [0.0, 1.0]))
-    assert log_loss([1, 0], [1.0, 0.0]) == pytest.approx(0, abs=1e-6)
+def test_a_detector_that_calls_everything_fake_has_the_accuracy_of_noise():
+    labels, found = np.repeat([1, 0], [160, 40]), np.full(200, 3.0)
+    assert value("accuracy", labels, found) == 0.8
+    assert value("balanced_accuracy", labels, found) == 0.5
 
 
-def test_counts_as_weights_are_copies_of_the_sample():
+def test_a_margin_of_50_ranks_where_its_sigmoid_is_1():
+    labels, found = np.array([0, 0, 1, 1]), np.array([50.0, 52.0, 55.0, 60.0])
+    assert (probability(found) == 1).all()
+    assert value("auc", labels, found) == 1
+    assert value("log_loss", labels, found) == pytest.approx(0.5 * -math.log(1e-7), abs=1e-6)
+
+
+def test_a_table_without_margins_is_ranked_by_the_logits_of_its_scores():
+    table = pd.DataFrame({"score": [0.0, 0.5, 0.9, 1.0]})
+    assert np.isfinite(margins(table)).all()
+    assert margins(table)[1:3] == pytest.approx([0, math.log(9)])
+    assert margins(table.assign(margin=[1.0, 2, 3, 50])).tolist() == [1, 2, 3, 50]
+
+
+def test_equal_means_of_coarse_scores_are_ties():
+    """.1 + .5 + .6 and .3 + .4 + .5 are the same sum, and in floating point are not."""
+    rows = [("cdf", "fake", "a", 1, s) for s in (0.1, 0.5, 0.6)] + [
+        ("cdf", "original", "b", 0, s) for s in (0.3, 0.4, 0.5)
+    ]
+    rows += [("cdf", "original", "c", 0, 0.2)]
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        table = frames([rows[i] for i in rng.permutation(len(rows))]).rename(columns={"score": "margin"})
+        assert video_auc(table) == 0.75
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_counts_as_weights_are_copies_of_the_sample(name):
     labels, scores = sample(3, ties=True)
     counts = np.random.default_rng(0).integers(0, 4, (6, len(labels)))
-    expected = [sk.roc_auc_score(np.repeat(labels, row), np.repeat(scores, row)) for row in counts]
-    np.testing.assert_allclose(weighted_auc(labels.astype(bool), scores, counts), expected, atol=1e-12)
+    expected = [value(name, np.repeat(labels, row), np.repeat(scores, row)) for row in counts]
+    np.testing.assert_allclose(METRICS[name](labels.astype(bool), scores, counts), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["auc", "eer", "ap", "balanced_accuracy"])
+def test_without_the_weight_of_a_class_there_is_no_value(name):
+    weights = np.array([[1, 1, 0, 0]])
+    assert np.isnan(METRICS[name](np.array([True, True, False, False]), np.arange(4.0), weights)).all()
 
 
 # --- what has no value ----------------------------------------------------------------------------------------------
@@ -106,7 +131,7 @@ def test_counts_as_weights_are_copies_of_the_sample():
 )
 def test_ranking_without_both_classes_or_with_one_score_is_an_error(metric, labels, scores, reason):
     with pytest.raises(Undefined, match=reason):
-        METRICS[metric](labels, scores)
+        value(metric, labels, scores)
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -116,12 +141,7 @@ def test_ranking_without_both_classes_or_with_one_score_is_an_error(metric, labe
 )
 def test_what_are_no_labels_or_no_scores_is_an_error(metric, labels, scores):
     with pytest.raises(Undefined):
-        METRICS[metric](labels, scores)
-
-
-def test_log_loss_refuses_what_is_no_probability():
-    with pytest.raises(Undefined, match="probabilities"):
-        log_loss([0, 1], [-1.0, 3.0])
+        value(metric, labels, scores)
 
 
 def test_a_summary_gives_nan_with_a_reason_and_never_a_chance_value():
@@ -142,6 +162,7 @@ def test_a_summary_gives_nan_with_a_reason_and_never_a_chance_value():
 
 def test_a_summary_of_a_sound_set_has_no_reasons():
     labels, scores = sample(0)
+    scores = probability(scores)
     table = frames(
         [("cdf", "x" if y else "original", str(i // 2), y, s) for i, (y, s) in enumerate(zip(labels, scores))]
     )

@@ -22,7 +22,7 @@ def store(tmp_path_factory) -> FaceStore:
     faces = (
         Face(
             rng.integers(0, 256, (40, 40, 3), dtype=np.uint8), "cdf", ("original", "fake")[i % 2], f"{i // 4}", i,
-            i % 2, "test", np.zeros((81, 2)),
+            i % 2, "test", np.zeros((81, 2)), identities=(f"p{i // 4}", "q")[: 1 + i % 2],
         )
         for i in range(22)
     )  # fmt: skip
@@ -38,11 +38,11 @@ def test_scores_are_those_of_the_central_pixels_one_by_one(store, detector):
     rows = np.array([3, 20, 7, 8])
     frames, features = predict(detector, store, rows, size=32, batch=3)
     detector.eval()
-    for row, score, feature in zip(rows, frames["score"], features):
+    for row, margin, feature in zip(rows, frames["margin"], features):
         image = torch.from_numpy(store.faces[row][4:36, 4:36].copy()).permute(2, 0, 1)[None]
         with torch.no_grad():
             output = detector(image)
-        assert score == pytest.approx(float(output.scores), abs=1e-6)
+        assert margin == pytest.approx(float(output.margins), abs=1e-5)
         np.testing.assert_allclose(feature, output.features[0], atol=1e-5)
 
 
@@ -52,7 +52,9 @@ def test_rows_keep_their_order_and_their_names(store, detector):
     assert list(frames["row"]) == [5, 1, 14]
     assert list(frames["frame"]) == [5, 1, 14]
     assert list(frames["video"]) == ["1", "0", "3"]
-    assert list(frames.columns) == ["dataset", "manipulation", "video", "frame", "label", "split", "row", "score"]
+    names = ["dataset", "manipulation", "video", "frame", "label", "split", "row", "identity", "source", "margin"]
+    assert list(frames.columns)[: len(names)] == names
+    assert frames[["identity", "source"]].to_numpy().tolist() == [["p1", "q"], ["p0", "q"], ["p3", ""]]
     assert features.shape == (3, 96)
     assert features.dtype == np.float32
 
@@ -60,8 +62,8 @@ def test_rows_keep_their_order_and_their_names(store, detector):
 @pytest.mark.parametrize("batch", [1, 7, 22, 100])
 def test_the_size_of_the_batch_changes_nothing(store, detector, batch):
     rows = np.arange(22)
-    scores = predict(detector, store, rows, size=32, batch=batch).frames["score"]
-    np.testing.assert_allclose(scores, predict(detector, store, rows, size=32, batch=8).frames["score"], atol=1e-6)
+    margins = predict(detector, store, rows, size=32, batch=batch).frames["margin"]
+    np.testing.assert_allclose(margins, predict(detector, store, rows, size=32, batch=8).frames["margin"], atol=1e-5)
 
 
 def test_every_face_passes_once(store):
@@ -107,10 +109,24 @@ def test_each_video_of_a_batch_is_compressed_as_a_clip_of_its_own(store, detecto
     np.testing.assert_allclose(features, expected, atol=1e-5)
 
 
+def test_corruptions_are_applied_at_the_size_that_the_network_sees(store, detector):
+    """One pixel of blur is one of its 32, not one of the 40 that are stored."""
+    rows, probe = np.array([2, 9]), {"blurred": Corrupted("gaussian-blur", 3)}
+    seen = predict_under(detector, store, rows, probe, size=40, corrupted_at=32)["blurred"]
+    images = torch.from_numpy(store.faces[rows].copy()).permute(0, 3, 1, 2).float()
+    small = torch.nn.functional.interpolate(images, (32, 32), mode="bilinear", antialias=True).round().byte()
+    blurred = corrupt(np.ascontiguousarray(small.permute(0, 2, 3, 1).numpy()), "gaussian-blur", 3)
+    with torch.no_grad():
+        expected = detector.eval()(torch.from_numpy(blurred).permute(0, 3, 1, 2)).features
+    np.testing.assert_allclose(seen.features, expected, atol=1e-5)
+    other = predict_under(detector, store, rows, probe, size=40)["blurred"]
+    assert np.abs(other.features - seen.features).max() > 1e-3
+
+
 def test_no_rows_give_empty_tables(store, detector):
     frames, features = predict(detector, store, np.array([], int), size=32)
     assert len(frames) == len(features) == 0
-    assert "score" in frames
+    assert "margin" in frames
 
 
 def test_a_score_that_is_not_finite_is_named(store):

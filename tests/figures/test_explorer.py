@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from scipy.special import logit
 
 from dfrepro.errors import WorkbookError
 from dfrepro.figures import explorer
@@ -172,8 +173,8 @@ def embedded(run: str, shift: float) -> tuple[pd.DataFrame, pd.DataFrame]:
         for name in ("clean", "shifted")
     ]
     scores = [
-        pd.DataFrame({**key, "score": np.arange(4) / 10 + (0.5 if name == "shifted" else 0)}).assign(condition=name)
-        for name in ("shifted", "clean", "blur-3")
+        pd.DataFrame({**key, "margin": logit(np.arange(1, 5) / 10 + shifted), "condition": name})
+        for name, shifted in (("shifted", 0.5), ("clean", 0), ("blur-3", 0))
     ]
     return pd.concat(dots, ignore_index=True), pd.concat(scores, ignore_index=True)
 

@@ -37,7 +37,7 @@ def loss_of(scores) -> float:
 def test_at_one_and_at_nought_the_network_is_the_one_that_was_trained(run, faces):
     batch = sliders.Batch(run, faces, LABELS)
     with torch.no_grad():
-        plain = run.detector()(faces[..., 4:36, 4:36]).scores.numpy()
+        plain = run.detector()(faces[..., 4:36, 4:36]).margins.sigmoid().numpy()
     np.testing.assert_allclose(batch.scores(StatisticShift(1, 1).on(batch.detector)), plain, atol=1e-6)
     np.testing.assert_allclose(batch.along_gamma(0.0), plain, atol=1e-6)
     assert not any(module._forward_hooks for module in batch.detector.modules())

@@ -10,7 +10,7 @@ import torch
 from dfrepro import params
 from dfrepro.data.manifest import Face, FaceStore
 from dfrepro.errors import WorkbookError
-from dfrepro.evaluate import metrics
+from dfrepro.evaluate import metrics, scores
 from dfrepro.evaluate.predict import predict
 from dfrepro.jobs.evaluate import evaluate_run
 from dfrepro.methods.pim import run as backbone
@@ -32,13 +32,16 @@ def write(path, dataset: str, labels: tuple[int, ...], split: str = "test") -> F
     return FaceStore.write(path, faces, SIDE, meta={"margin": 0.25})
 
 
-def trained(folder, spec, constant: bool = False):
-    """The checkpoint of a network as it is before its first step; `constant`: it says the same of every face."""
+def trained(folder, spec, constant: bool = False, surely: float = 0):
+    """The checkpoint of a network as it is before its first step; `constant`: it says the same of every face; `surely`:
+    it takes every face for a fake, with a margin of about that."""
     detector = backbone.build(spec).eval()
     if constant:
         classifier = detector.backbone.get_classifier()
         torch.nn.init.zeros_(classifier.weight)
         torch.nn.init.zeros_(classifier.bias)
+    with torch.no_grad():
+        detector.backbone.get_classifier().bias[1] += surely
     folder.mkdir()
     checkpoint.save(folder, detector, {"spec": spec, "faces": {}})
     return detector
@@ -49,8 +52,8 @@ def spec():
     return params.load(scale="smoke").spec("erm-ffpp", 0)
 
 
-def evaluated(tmp_path, spec, stores, constant=False, **settings):
-    detector = trained(tmp_path / "run", spec, constant)
+def evaluated(tmp_path, spec, stores, constant=False, surely=0.0, **settings):
+    detector = trained(tmp_path / "run", spec, constant, surely)
     inputs = Inputs(next(iter(stores.values())))
     settings = {"batch": 4, "frames": 3} | settings
     values = evaluate_run(tmp_path / "run", stores, inputs, tmp_path / "scores", **settings)
@@ -60,14 +63,15 @@ def evaluated(tmp_path, spec, stores, constant=False, **settings):
 def test_every_test_face_is_scored_and_the_runs_own_set_also_under_shift_and_corruptions(tmp_path, spec):
     stores = {OWN: write(tmp_path / "own", "ffpp", (0, 1)), "cdfv2": write(tmp_path / "cdf", "cdfv2", (0, 1))}
     detector, values, undefined = evaluated(tmp_path, spec, stores, conditions=["blur-2"])
-    scores = pd.read_parquet(tmp_path / "scores" / "scores.parquet")
-    assert scores.groupby(["dataset", "condition"], sort=True).size().to_dict() == {
+    written = pd.read_parquet(tmp_path / "scores" / "scores.parquet")
+    assert written.margin.dtype == np.float32
+    assert written.groupby(["dataset", "condition"], sort=True).size().to_dict() == {
         ("cdfv2", "clean"): 12, ("ffpp", "blur-2"): 12, ("ffpp", "clean"): 12, ("ffpp", "shifted"): 12,
     }  # fmt: skip
     for name, store in stores.items():
         alone = predict(detector, store, np.arange(12), size=SEEN, batch=4).frames
-        found = scores[(scores.dataset == alone.dataset[0]) & (scores.condition == "clean")]
-        assert np.array_equal(found.score, alone.score)
+        found = written[(written.dataset == alone.dataset[0]) & (written.condition == "clean")]
+        assert np.array_equal(found.margin, alone.margin)
         assert values[name] == {"video_auc": metrics.video_auc(alone)}
     rows = pd.read_parquet(tmp_path / "scores" / "features.parquet")
     assert set(rows.condition) == {"clean", "shifted"}
@@ -78,12 +82,12 @@ def test_every_test_face_is_scored_and_the_runs_own_set_also_under_shift_and_cor
 
 def test_no_more_frames_of_a_video_are_scored_than_asked_for(tmp_path, spec):
     evaluated(tmp_path, spec, {OWN: write(tmp_path / "own", "ffpp", (0, 1))}, frames=2)
-    scores = pd.read_parquet(tmp_path / "scores" / "scores.parquet")
-    assert set(scores[scores.condition == "clean"].groupby(["manipulation", "video"]).size()) == {2}
+    written = pd.read_parquet(tmp_path / "scores" / "scores.parquet")
+    assert set(written[written.condition == "clean"].groupby(["manipulation", "video"]).size()) == {2}
 
 
 @pytest.mark.parametrize(("labels", "constant", "reason"), [
-    ((0,), False, "all 2 labels are 0"), ((1,), False, "all 2 labels are 1"), ((0, 1), True, "all 4 scores are 0.5"),
+    ((0,), False, "all 2 labels are 0"), ((1,), False, "all 2 labels are 1"), ((0, 1), True, "all 4 scores are 0"),
 ])  # fmt: skip
 def test_one_class_or_one_score_gives_no_auc_and_says_why(tmp_path, spec, labels, constant, reason):
     _, values, undefined = evaluated(tmp_path, spec, {OWN: write(tmp_path / "own", "ffpp", labels)}, constant)
@@ -92,8 +96,38 @@ def test_one_class_or_one_score_gives_no_auc_and_says_why(tmp_path, spec, labels
     assert len(pd.read_parquet(tmp_path / "scores" / "scores.parquet")) == 2 * 6 * len(labels)
 
 
+def test_a_detector_that_is_sure_of_everything_still_ranks_it(tmp_path, spec):
+    """A sigmoid is 1 for all these margins: as probabilities they would be one score for all."""
+    stores = {OWN: write(tmp_path / "own", "ffpp", (0, 1))}
+    evaluated(tmp_path, spec, stores, surely=60.0)
+    found = scores.read(tmp_path / "scores")
+    assert found.margin.min() > 37
+    assert found.margin.nunique() > 2
+
+
+def test_tables_of_probabilities_are_read_as_margins(tmp_path):
+    rows = pd.DataFrame({"video": ["a", "b", "c"], "score": [0.5, 1 / (1 + np.exp(-3.0)), 1.0]})
+    rows.to_parquet(tmp_path / scores.NAME)
+    assert scores.read(tmp_path).margin.tolist() == pytest.approx([0, 3, scores.LARGEST])
+
+
 @pytest.mark.parametrize(("labels", "split"), [((), "test"), ((0, 1), "train")])
 def test_a_set_without_test_faces_is_an_error_and_leaves_no_scores(tmp_path, spec, labels, split):
     with pytest.raises(WorkbookError, match="no face is left"):
         evaluated(tmp_path, spec, {OWN: write(tmp_path / "own", "ffpp", labels, split)})
     assert not (tmp_path / "scores").exists()
+
+
+def test_the_fakes_of_a_set_without_reals_are_scored_with_the_test_reals_of_another(tmp_path, spec):
+    """DF40's reals are FF++'s: FIA-USA, Appendix G. Reals of its own, which some methods have, are left out."""
+    own, fakes = write(tmp_path / "own", "ffpp", (0, 1)), write(tmp_path / "df40", "df40", (0, 1))
+    _, values, undefined = evaluated(tmp_path, spec, {OWN: own, "df40": fakes}, reals={"df40": OWN})
+    scores = pd.read_parquet(tmp_path / "scores" / "scores.parquet").query("condition == 'clean'")
+    by = {name: part.set_index(["label", "video", "frame"]).score for name, part in scores.groupby("dataset")}
+    pd.testing.assert_series_equal(by["df40"].loc[0], by["ffpp"].loc[0])
+    assert len(by["df40"].loc[1]) == 6
+    joined = pd.concat(
+        [scores.query("dataset == 'df40' and label == 1"), scores.query("dataset == 'ffpp' and label == 0")]
+    )
+    assert values["df40"] == {"video_auc": metrics.video_auc(joined)}
+    assert not any(undefined.values())

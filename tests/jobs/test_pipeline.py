@@ -88,6 +88,16 @@ def test_a_training_depends_on_the_one_module_of_its_kind():
         assert not any("methods/pel" in dep for dep in stage["deps"]) or "pel" in kinds
 
 
+def test_a_scoring_depends_on_the_recipes_that_say_how_it_is_scored():
+    scales = [params.load(scale=scale) for scale in ("smoke", "laptop", "paper")]
+    own = {name for p in scales for name, recipe in p.sizes.recipes.items() if "evaluation" in recipe}
+    for name, stage in EVERY:
+        if name.startswith("evaluate"):
+            (keys,) = (each["scales/${scale}.yaml"] for each in stage["params"] if "scales/${scale}.yaml" in each)
+            used = {P.run(run).recipe for run in stage["matrix"]["run"]} & own
+            assert {f"recipes.{recipe}" for recipe in used} <= set(keys), name
+
+
 def test_every_dependency_that_is_code_exists():
     deps = {dep for _, stage in EVERY for dep in stage.get("deps", ()) if not dep.startswith(("artifacts", "results"))}
     assert [dep for dep in deps if not (ROOT / dep).exists()] == []
@@ -95,7 +105,9 @@ def test_every_dependency_that_is_code_exists():
 
 def test_every_test_set_and_training_set_is_extracted():
     extracted = set(STAGES["faces"]["matrix"]["dataset"])
-    assert {dataset for run in P.runs.values() for dataset in (*run.tests, run.data.dataset)} <= extracted
+    assert {
+        dataset for run in P.runs.values() for dataset in (*run.tests, run.data.dataset) if P.has(dataset)
+    } <= extracted
 
 
 def test_an_embeddings_stage_reads_the_runs_that_it_embeds():

@@ -96,8 +96,3 @@ def test_what_was_found_is_copied_with_where_it_comes_from(elsewhere, monkeypatc
     assert (study.RESULTS / "claims.json").exists()
     assert (study.RESULTS / "evidence" / "videos.json").exists()
     assert (study.RESULTS / "figures" / "02_pim" / "rise.png").exists()
-
-
-def test_judging_a_study_that_is_not_there_is_an_error(elsewhere):
-    with pytest.raises(WorkbookError, match="no study is there"):
-        study.judge()

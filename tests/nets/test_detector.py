@@ -35,10 +35,13 @@ def test_the_logits_are_timms_own(name):
     torch.testing.assert_close(output.maps, detector.backbone.forward_features(x))
 
 
-def test_scores_are_the_probability_of_fake():
+def test_the_sigmoid_of_a_margin_is_the_probability_of_fake_and_a_margin_ranks_where_that_is_1():
     detector = build_detector(Backbone("test_resnet", 32), seed=0).eval()
     output = detector(pixels(size=32))
-    torch.testing.assert_close(output.scores, output.logits.double().softmax(1)[:, 1])
+    torch.testing.assert_close(output.margins.sigmoid(), output.logits.softmax(1)[:, 1])
+    sure = output._replace(logits=torch.tensor([[-25.0, 25.0], [-25.0, 25.0001]]))
+    assert sure.margins.double().sigmoid().tolist() == [1, 1]
+    assert sure.margins[1] > sure.margins[0] == 50
 
 
 def test_preprocessing_is_timms_configuration_of_the_network():

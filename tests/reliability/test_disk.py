@@ -28,7 +28,7 @@ from dfrepro.data.manifest import FaceStore
 from dfrepro.data.standin.trees import _write_png
 from dfrepro.errors import WorkbookError
 from dfrepro.files import atomic_file, atomic_folder, mapped_array, read_json, refusal, write_json
-from dfrepro.jobs.mend import mend
+from dfrepro.jobs.repair import repair
 
 KILOBYTES = 4
 
@@ -208,11 +208,11 @@ def test_a_lock_that_a_kill_cut_off_is_mended_wherever_it_was_cut(repository):
     whole = lock.read_bytes()
     for length in (*range(0, len(whole), 7), len(whole) - 1):
         lock.write_bytes(whole[:length])
-        told = mend(repository)
+        told = repair(repository)
         assert lock.read_bytes() == whole or _prefix_is_a_lock(whole[:length]), length
         assert (told == []) == (lock.read_bytes() != whole)
     lock.write_bytes(whole)
-    assert mend(repository) == []
+    assert repair(repository) == []
 
 
 def _prefix_is_a_lock(prefix: bytes) -> bool:
@@ -226,23 +226,80 @@ def test_dvc_goes_on_after_a_cut_lock_was_mended_and_runs_nothing_again(tiny, re
     cut = whole[: whole.index(b"outs:") + 2]
     lock.write_bytes(cut)
     assert dvc(tiny, repository, "repro").returncode != 0  # by itself it does not
-    assert len(mend(repository)) == 1
+    assert len(repair(repository)) == 1
     assert "Running stage" not in dvc(tiny, repository, "repro").stdout
     git(repository, "rm", "-q", "--cached", "dvc.lock")
     git(repository, "commit", "-qm", "without")
     lock.write_bytes(cut)
-    mend(repository)  # nor does git have one: what was done is in the run cache
+    repair(repository)  # nor does git have one: what was done is in the run cache
     assert "is cached - skipping run" in dvc(tiny, repository, "repro").stdout
     assert lock.read_bytes() == whole
+
+
+@pytest.fixture
+def cut(repository):
+    """The repository with a lock that a kill cut off."""
+    lock = repository / "dvc.lock"
+    lock.write_bytes(lock.read_bytes()[:-20])
+    return repository
+
+
+def test_where_git_fails_nothing_is_touched_and_git_is_quoted(cut, tmp_path, monkeypatch):
+    """Such as in a container, in a clone that another user owns."""
+    before = (cut / "dvc.lock").read_bytes()
+    (tmp_path / "bin").mkdir()
+    git = tmp_path / "bin" / "git"
+    git.write_text('#!/bin/sh\necho "fatal: detected dubious ownership in repository" >&2\nexit 128\n')
+    git.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{git.parent}{os.pathsep}{os.environ['PATH']}")
+    with pytest.raises(WorkbookError, match="dubious ownership"):
+        repair(cut)
+    assert (cut / "dvc.lock").read_bytes() == before
+
+
+def test_without_git_what_is_left_of_a_lock_stays_where_it_is(cut, monkeypatch):
+    before = (cut / "dvc.lock").read_bytes()
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(WorkbookError, match="git is not installed"):
+        repair(cut)
+    assert (cut / "dvc.lock").read_bytes() == before
+
+
+def test_a_lock_that_git_never_had_is_kept_under_another_name(cut):
+    git(cut, "rm", "-q", "--cached", "dvc.lock")
+    git(cut, "commit", "-qm", "without")
+    before = (cut / "dvc.lock").read_bytes()
+    assert "kept as dvc.lock.damaged" in repair(cut)[0]
+    assert (cut / "dvc.lock.damaged").read_bytes() == before
+
+
+def test_a_merge_conflict_is_named_and_no_side_is_chosen(repository):
+    lock = repository / "dvc.lock"
+    conflict = lock.read_text() + "<<<<<<< HEAD\na: 1\n=======\na: 2\n>>>>>>> other\n"
+    lock.write_text(conflict)
+    line = conflict.splitlines().index("<<<<<<< HEAD") + 1
+    with pytest.raises(WorkbookError, match=rf"dvc.lock, line {line}: holds a merge conflict. .*--ours"):
+        repair(repository)
+    assert lock.read_text() == conflict
+
+
+def test_an_unpacked_archive_works_without_git(tiny, repository):
+    shutil.rmtree(repository / ".git")
+    assert "is not a git repository" in dvc(tiny, repository, "repro").stderr
+    assert "told to work without" in repair(repository)[0]
+    assert repair(repository) == []
+    done = dvc(tiny, repository, "repro")
+    assert done.returncode == 0, done.stderr
+    assert "up to date" in done.stdout + done.stderr
 
 
 def test_a_cut_rwlock_is_removed_and_a_whole_one_kept(repository):
     path = repository / ".dvc" / "tmp" / "rwlock"
     path.write_text('{"write": {"/a": {"pid": 1')
-    assert len(mend(repository)) == 1
+    assert len(repair(repository)) == 1
     assert not path.exists()
     write_json(path, {})
-    assert mend(repository) == []
+    assert repair(repository) == []
     assert read_json(path) == {}
 
 
@@ -261,12 +318,12 @@ def test_a_damaged_cache_file_is_found_and_made_again(tiny, repository):
     path.write_bytes(b"wrong" * 999)
     path.chmod(0o444)  # DVC takes a read-only file of its cache at its name's word
     (repository / "out").unlink()
-    assert mend(repository) == []
-    assert len(mend(repository, cache=True)) == 1
+    assert repair(repository) == []
+    assert len(repair(repository, cache=True)) == 1
     assert not path.exists()
     assert dvc(tiny, repository, "repro").returncode == 0
     assert (repository / "out").read_bytes() == right
-    assert mend(repository, cache=True) == []
+    assert repair(repository, cache=True) == []
 
 
 def test_a_cache_that_cannot_be_written_to_is_an_error_and_locks_nothing_in(tiny, repository):

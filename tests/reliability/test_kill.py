@@ -1,7 +1,7 @@
 """Killed at any moment, started again: what ends is what would have been, to the bit, and nothing half is ever whole.
 
 SIGKILL hits a process and all it started, at moments drawn from a seed. The short form kills the commands that DVC's
-stages call; the long form kills `dvc repro`, thirty times in a row.
+stages call; the long form kills the runner, thirty times in a row.
 """
 
 import random
@@ -68,24 +68,24 @@ def test_killed_commands_end_in_the_same_bytes_with_another_number_of_workers(ki
 
 
 class Repro:
-    """`dvc repro` of the targets, after `python -m dfrepro mend` as in `make repro`, and the stages that it starts."""
+    """The runner on the targets, after `python -m dfrepro repair` as in `make repro`, and the stages that it makes."""
 
     def __init__(self, tiny, clone: Path, cores: int | None = None):
-        mended = tiny.call(clone, "mend")
-        assert mended.returncode == 0, mended.stderr
-        self.mended = mended.stdout.splitlines()
+        repaired = tiny.call(clone, "repair")
+        assert repaired.returncode == 0, repaired.stderr
+        self.repaired = repaired.stdout.splitlines()
         self.process = tiny.start(
-            clone, "dvc", "repro", *TARGETS, cores=cores, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            clone, "repro", *TARGETS, cores=cores, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
-        self.began, self.starts, self.lines = time.monotonic(), [], []
+        self.began, self.made, self.lines = time.monotonic(), [], []
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
 
     def _read(self) -> None:
         for line in self.process.stdout:
             self.lines.append(line)
-            if found := re.match(r"Running stage '(.+)'", line):
-                self.starts.append((time.monotonic() - self.began, found[1]))
+            if found := re.match(r"made (\S+) in", line):
+                self.made.append((time.monotonic() - self.began, found[1]))
 
     def wait(self) -> str:
         """Let it end; return what it printed."""
@@ -94,8 +94,8 @@ class Repro:
         return "".join(self.lines)
 
     def wait_for(self, stages: set[str]) -> None:
-        """Wait until one of `stages` has been started, or the end."""
-        while self.process.poll() is None and not any(name in stages for _, name in self.starts):
+        """Wait until one of `stages` has been made, or the end."""
+        while self.process.poll() is None and not any(name in stages for _, name in self.made):
             time.sleep(0.05)
 
 
@@ -108,33 +108,36 @@ def clone_of_the_last_commit(to: Path) -> Path:
 
 @pytest.mark.long
 @pytest.mark.timeout(7200)
-def test_dvc_repro_killed_thirty_times_in_a_row_ends_in_the_same_bytes(tiny, tmp_path, noted):
+def test_the_runner_killed_thirty_times_in_a_row_ends_in_the_same_bytes(tiny, tmp_path, noted):
     calm = Repro(tiny, clone_of_the_last_commit(tmp_path / "calm"))
     printed = calm.wait()
     assert calm.process.returncode == 0, printed[-3000:]
     seconds = time.monotonic() - calm.began
 
     clone, rng = clone_of_the_last_commit(tmp_path / "killed"), random.Random(0)
-    kills, mended, hit = 0, [], []
-    for moment in sorted(rng.uniform(calm.starts[0][0], seconds) for _ in range(LONG_KILLS)):
-        at = max(i for i, (began, _) in enumerate(calm.starts) if began <= moment)
+    kills, repaired, hit = 0, [], []
+    for moment in sorted(rng.uniform(calm.made[0][0], seconds) for _ in range(LONG_KILLS)):
+        at = max(i for i, (began, _) in enumerate(calm.made) if began <= moment)
         repro = Repro(tiny, clone, cores=1)
-        mended += repro.mended
-        repro.wait_for({name for _, name in calm.starts[at:]})
+        repaired += repro.repaired
+        repro.wait_for({name for _, name in calm.made[at:]})
         try:
-            repro.process.wait(moment - calm.starts[at][0])
+            repro.process.wait(moment - calm.made[at][0])
         except subprocess.TimeoutExpired:
             tiny.kill(repro.process)
             kills += 1
-            hit.append(repro.starts[-1][1] if repro.starts else "")
+            hit.append(repro.made[-1][1] if repro.made else "")
     last = Repro(tiny, clone, cores=1)
     printed = last.wait()
     assert last.process.returncode == 0, printed[-3000:]
-    mended += last.mended
-    noted(kills={"survived": kills, "of": LONG_KILLS, "in": hit, "mended": mended, "seconds of a calm run": seconds})
+    repaired += last.repaired
+    noted(
+        kills={"survived": kills, "of": LONG_KILLS, "in": hit, "repaired": repaired, "seconds of a calm run": seconds}
+    )
     assert kills >= 0.9 * LONG_KILLS
     assert tiny.digests(clone) == tiny.digests(tmp_path / "calm")
-    assert "Running stage" not in Repro(tiny, clone).wait()
+    assert "made " not in Repro(tiny, clone).wait().replace("0 made", "")
+    assert "Running stage" not in tiny.call(clone, "dvc", "repro", *TARGETS).stdout
 
 
 def test_a_run_that_is_killed_while_it_trains_anew_keeps_no_scores_of_before(tmp_path, monkeypatch):

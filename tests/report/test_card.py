@@ -11,6 +11,7 @@ from dfrepro import __main__ as command_line
 from dfrepro import params, places
 from dfrepro.errors import WorkbookError
 from dfrepro.evaluate import metrics
+from dfrepro.evaluate.scores import read
 from dfrepro.files import ROOT, read_json, write_json
 from dfrepro.jobs import pipeline
 from dfrepro.report import card
@@ -43,7 +44,7 @@ def text(trained) -> str:
 
 
 def scores(p) -> pd.DataFrame:
-    return pd.read_parquet(places.scores_folder(p, "erm-df", 0) / "scores.parquet")
+    return read(places.scores_folder(p, "erm-df", 0))
 
 
 def test_the_figures_are_those_of_the_scores(trained, text):
@@ -52,19 +53,18 @@ def test_the_figures_are_those_of_the_scores(trained, text):
     shown = [float(cell.split()[0]) for cell in row.split("|")[1:]]
     assert shown[0] == pytest.approx(metrics.video_auc(clean), abs=6e-4)
     assert shown[1] == pytest.approx(metrics.frame_auc(clean), abs=6e-4)
-    low, high = map(float, re.search(r"\[(.*?), (.*?)\]", row).groups())
-    assert low <= shown[0] <= high
+    assert "[" not in row  # the test videos at smoke scale are two people's who share them: nothing is known of others
 
 
 def test_other_scores_give_another_card(trained, text):
     path = places.scores_folder(trained, "erm-df", 0) / "scores.parquet"
     before = scores(trained)
     try:
-        before.assign(score=np.where(before.label == 1, 0.9, 0.1)).to_parquet(path)
+        before.assign(margin=np.where(before.label == 1, 2.0, -2.0)).to_parquet(path)
         perfect = card.Card(trained, "erm-df").text()
     finally:
         before.to_parquet(path)
-    assert "| 1.000 [1.000, 1.000] |" in perfect
+    assert "| 1.000 |" in perfect
     assert perfect != text
 
 

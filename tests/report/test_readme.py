@@ -12,7 +12,7 @@ from dfrepro.files import ROOT
 from dfrepro.report import readme
 
 CLAIM = {
-    "id": "P1-C9", "paper": "pim", "statement": "a | b", "verdict": "refuted",
+    "id": "P1-C9", "title": "PIM 9", "paper": "pim", "statement": "a | b", "verdict": "refuted",
     "effect": -0.02, "interval": [-0.03, -0.01],
     "printed_effect": 0.0123, "one_seed": False, "seeds": [0, 1, 2],
 }  # fmt: skip
@@ -24,10 +24,12 @@ def test_readmes_table_is_that_of_the_committed_results():
 
 
 def test_a_judged_claim_has_a_row_and_one_that_was_not_run_only_counts():
-    table = readme.table({"claims": [CLAIM, CLAIM | {"id": "P1-C1", "verdict": "not run", "effect": None}]})
-    assert "| P1-C9 | a \\| b | +0.012 | -0.020 [-0.030, -0.010] | 3 | refuted |" in table
-    assert "P1-C1" not in table
-    assert "| PIM, DualFlat | 0 | 1 | 0 | 0 | 1 |" in table
+    table = readme.table(
+        {"claims": [CLAIM, CLAIM | {"id": "P1-C1", "title": "PIM 1", "verdict": "not run", "effect": None}]}
+    )
+    assert "| PIM 9 | a \\| b | +0.012 | -0.020 [-0.030, -0.010] | 3 | refuted |" in table
+    assert "PIM 1" not in table
+    assert "| PIM, DualFlat | 0 | 1 | 0 | 0 | 0 | 0 | 1 |" in table
 
 
 def test_the_study_comes_before_the_committed_run(tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
 from dfrepro.data.layouts.base import FAKE, REAL, Split
-from dfrepro.data.layouts.labels import read_label_json, relative_path
+from dfrepro.data.layouts.labels import foreign_path, read_label_json
 from dfrepro.data.layouts.listing import file_names
 from dfrepro.data.layouts.reader import Reading
 from dfrepro.errors import WorkbookError
@@ -112,7 +112,7 @@ def _by_compression(items: list[tuple[str, Any]]) -> Iterator[tuple[str, str, An
 
 
 def _paths(raw: dict[str, Any], field: str, where: str) -> tuple[PurePosixPath, ...]:
-    return tuple(relative_path(text, where) for text in raw.get(field) or ())
+    return tuple(foreign_path(text, where) for text in raw.get(field) or ())
 
 
 def _agreeing(entry: Entry, heading: str) -> Entry:

@@ -89,8 +89,8 @@ def read_test_list(path: Path) -> set[tuple[str, str]]:
 
 
 def _entry(line: str, where: str) -> tuple[str, str]:
-    digit, _, text = line.partition(" ")
-    path = relative_path(text.strip(), where)
+    digit, text = (*line.split(None, 1), "")[:2]  # by spaces or a tab, as some copies have it
+    path = relative_path(text, where)
     folder = ALIASES.get(str(path.parent), str(path.parent))
     if digit not in ("0", "1") or folder not in FOLDERS:
         what = f"{line!r} is not `<0 or 1> <folder>/<name>.mp4` with one of {', '.join(FOLDERS)}"

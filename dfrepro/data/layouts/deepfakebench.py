@@ -3,7 +3,8 @@
     .../frames/<video>/*.png beside .../landmarks/<video>/*.npy, (81, 2) each, and .../masks/<video>/*.png
     <dataset>.json (see benchjson.py) in the root or in (preprocessing/)dataset_json/
 
-Paths are relative to the root, with slashes or backslashes; a leading `./datasets/` or `rgb/` is tried without as well.
+Paths have slashes or backslashes. What leads them on another machine (`./datasets/`, `/home/somebody/data/`) is passed
+over: a path is read from the first of its folders on that the root holds.
 The official JSONs put videos in several splits: Celeb-DF's test videos in train and val too, DFDCP's test set as val,
 all of DFD everywhere. A video that is anywhere in test is test here, and val wins over train; `check` counts the cases.
 """
@@ -88,14 +89,10 @@ def _folder(root: Path, files: tuple[PurePosixPath, ...], where: str) -> Path | 
     if len(parents) > 1:
         raise WorkbookError(f"its files lie in {len(parents)} folders", where=where, remedy=AGAIN)
     for parent in parents:
-        parts = list(parent.parts)
-        while True:
-            folder = inside(root, PurePosixPath(*parts), where)
-            if folder.is_dir():
+        for start in range(len(parent.parts) - 1):  # a video's folder alone could be any dataset's
+            tail = parent.parts[start:]
+            if (root / tail[0]).is_dir() and (folder := inside(root, PurePosixPath(*tail), where)).is_dir():
                 return folder
-            if not parts or parts[0] not in ("datasets", "rgb"):
-                return None
-            parts = parts[1:]
     return None
 
 

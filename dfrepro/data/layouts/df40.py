@@ -3,9 +3,11 @@
     [train|test]/<method>/<ff|cdf>/frames/<video>/*.png       face swapping and reenactment: a folder is a clip
     [train|test]/<method>/<ff|cdf>/**/*.png                   synthesis and editing: a file is an image
     [train|test]/<method>/{fake,real}/**/*.png                methods with reals of their own
+    [train|test]/<method>/{fake,real}/**/*.mp4                videos, in the parts that come as such
 
 The reals of the ff and cdf parts are those of FF++ and Celeb-DF and are not in the download: declare them as datasets
-of their own. Without a folder train or test, everything is test.
+of their own, and say `reals`. Without a folder train or test, everything is test. Where a compression is asked of other
+layouts, this one can be asked for a domain: "ff" leaves the files of cdf out, and "cdf" those of ff.
 """
 
 import os
@@ -15,10 +17,11 @@ from pathlib import Path
 
 from dfrepro.data.layouts.base import REAL, Video
 from dfrepro.data.layouts.imagetree import NEUTRAL_WORDS, Place, place, without
-from dfrepro.data.layouts.listing import file_names, image_folders, is_image
+from dfrepro.data.layouts.listing import file_names, is_image, is_video, media_folders
 from dfrepro.data.layouts.reader import Reader, Reading
 
 CLIP_PARENTS = frozenset({"frames", "frames_all", "faces_all"})
+DOMAINS = frozenset({"ff", "cdf"})
 OFFICIAL_METHODS = 40
 
 
@@ -29,8 +32,10 @@ class DF40(Reader):
 
     def read(self, root: Path, compression: str) -> Reading:
         reading = Reading()
-        for folder in image_folders(root, deep=True):
-            reading.videos.extend(_entries(folder, folder.relative_to(root)))
+        for folder in media_folders(root, deep=True):
+            relative = folder.relative_to(root)
+            if not (compression in DOMAINS and (DOMAINS - {compression}) & set(relative.parts)):
+                reading.videos.extend(_entries(folder, relative))
         methods = {video.manipulation for video in reading.videos if video.label != REAL}
         if methods and len(methods) < OFFICIAL_METHODS:
             reading.note(f"{len(methods)} of {OFFICIAL_METHODS} methods", self.source)
@@ -44,10 +49,13 @@ class DF40(Reader):
 
 def _entries(folder: Path, relative: Path) -> Iterator[Video]:
     told = place(relative)
-    if folder.parent.name in CLIP_PARENTS:
+    names = file_names(folder)
+    for name in filter(is_video, names):
+        yield _video(told, folder / name, (*told.words[1:], os.path.splitext(name)[0]), "video")
+    if folder.parent.name in CLIP_PARENTS and any(map(is_image, names)):
         yield _video(told, folder, told.words[1:], "frames")
         return
-    for name in filter(is_image, file_names(folder)):
+    for name in filter(is_image, names):
         yield _video(told, folder / name, (*told.words[1:], os.path.splitext(name)[0]), "image")
 
 

@@ -3,6 +3,7 @@
     test/labels.csv beside test/*.mp4 or test/videos/*.mp4          filename,label with 1 = fake
     labels.csv beside videos/*.mp4                                  the same, as SBI lays it out
     train/dfdc_train_part_<n>/metadata.json beside its *.mp4        {"x.mp4": {"label": "FAKE", "original": "y.mp4"}}
+    dfdc_train_part_<n>/, train_sample_videos/, or the root itself  one part or several, as Kaggle ships them
 
 The person of a train video is not published; its original is the nearest thing, and what the validation split keeps
 apart. `labels.csv` tells nothing, so there every video is its own identity.
@@ -11,7 +12,7 @@ apart. `labels.csv` tells nothing, so there every video is its own identity.
 import csv
 import io
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -28,7 +29,7 @@ NAMES = {"REAL": REAL, "FAKE": FAKE}
 class DFDC(Reader):
     name = "dfdc"
     source = "ai.meta.com/datasets/dfdc (account needed)"
-    expects = "test/labels.csv, or labels.csv beside videos/, or train/dfdc_train_part_<n>/metadata.json"
+    expects = "labels.csv (also in test/), or metadata.json here, in train/<part>/ or in <part>/"
     official: ClassVar[Mapping[str, int]] = {
         "test, real": 2500,
         "test, fake": 2500,
@@ -41,12 +42,22 @@ class DFDC(Reader):
         for table in (root / "test" / "labels.csv", root / "labels.csv"):
             if table.is_file():
                 _read_test(reading, table)
-        parts = [root / "train" / name for name in folder_names(root / "train")]
-        for part in parts:
+        for part in _parts(root):
             _read_part(reading, part)
         if not reading.videos and not reading.findings:
             raise WorkbookError("no label file here", where=root, remedy=self._layout_remedy())
         return reading
+
+
+def _parts(root: Path) -> Iterator[Path]:
+    """Folders that hold, or should hold, a metadata.json: the root, those of `train`, and those of the root itself."""
+    if (root / "metadata.json").is_file():
+        yield root
+    yield from (root / "train" / name for name in folder_names(root / "train"))
+    for name in folder_names(root):
+        part = root / name
+        if (part / "metadata.json").is_file() or name.startswith("dfdc_train_part"):
+            yield part
 
 
 def _read_test(reading: Reading, table: Path) -> None:

@@ -38,6 +38,7 @@ SPLIT_SOURCE = "the official ones are in dataset/splits of github.com/ondyari/Fa
 
 class FaceForensics(Reader):
     name = "ffpp"
+    shared = frozenset({"actors", DFD})
     source = SOURCE
     expects = "original_sequences/, manipulated_sequences/ and train.json, val.json, test.json"
     compressions = tuple(COMPRESSIONS)
@@ -71,6 +72,7 @@ class FaceForensics(Reader):
 
 class DeepFakeDetection(Reader):
     name = "dfd"
+    shared = frozenset({"youtube", *METHODS})
     source = SOURCE + " (-d DeepFakeDetection and -d DeepFakeDetection_original)"
     expects = f"original_sequences/actors/ and manipulated_sequences/{DFD}/"
     compressions = tuple(COMPRESSIONS)

@@ -43,10 +43,21 @@ def relative_path(text: object, where: str) -> PurePosixPath:
     return path
 
 
+def foreign_path(text: object, where: str) -> PurePosixPath:
+    """As `relative_path`, but of an absolute path, of another machine say, what follows its root; `..` is refused."""
+    if isinstance(text, str):
+        text = re.sub(r"^(?:[A-Za-z]:)?/+", "", text.replace("\\", "/"))
+    return relative_path(text, where)
+
+
 def inside(root: Path, path: PurePosixPath | Path, where: str) -> Path:
-    """Return root/path after following its links; `WorkbookError` if they lead out of the root."""
+    """Return root/path after following its links; `WorkbookError` if they lead out of the root.
+
+    A folder right below the root may itself be a link, to another disk say: what lies below its target is inside.
+    """
     full = root / path
-    if not Path(os.path.realpath(full)).is_relative_to(os.path.realpath(root)):
+    real, top = Path(os.path.realpath(full)), Path(path).parts[:1]
+    if not any(real.is_relative_to(os.path.realpath(base)) for base in (root, root.joinpath(*top))):
         raise WorkbookError(
             f"the path {str(path)!r} leaves the dataset's folder through a symbolic link",
             where=where,

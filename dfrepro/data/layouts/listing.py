@@ -51,13 +51,16 @@ def image_folders(top: Path, deep: bool = False) -> Iterator[Path]:
 
     Folders below such a one are entered only if `deep`.
     """
-    for folder, has_image in _folders(top, deep):
-        if has_image:
-            yield folder
+    yield from _folders_with(is_image, top, deep)
 
 
-def _folders(top: Path, deep: bool) -> Iterator[tuple[Path, bool]]:
-    """Yield (folder, holds an image) depth first; a folder reached twice through links is visited once."""
+def media_folders(top: Path, deep: bool = False) -> Iterator[Path]:
+    """As `image_folders`, with the folders that hold a video."""
+    yield from _folders_with(lambda name: is_image(name) or is_video(name), top, deep)
+
+
+def _folders_with(kind: Callable[[str], bool], top: Path, deep: bool) -> Iterator[Path]:
+    """Folders with a file of a kind, depth first; a folder reached twice through links is visited once."""
     stack, seen = [top], set()
     while stack:
         folder = stack.pop()
@@ -68,9 +71,10 @@ def _folders(top: Path, deep: bool) -> Iterator[tuple[Path, bool]]:
         if (status.st_dev, status.st_ino) in seen:
             continue
         seen.add((status.st_dev, status.st_ino))
-        has_image = any(is_image(entry.name) for entry in _scan(folder))  # stops at the first: clips hold thousands
-        yield folder, has_image
-        if deep or not has_image:
+        found = any(kind(entry.name) for entry in _scan(folder))  # stops at the first: clips hold thousands
+        if found:
+            yield folder
+        if deep or not found:
             stack.extend(folder / name for name in reversed(folder_names(folder)))
 
 

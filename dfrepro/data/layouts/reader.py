@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from dfrepro.data.layouts.base import FAKE, Count, Finding, Inventory, Video
+from dfrepro.data.layouts.listing import media_folders
 from dfrepro.data.layouts.splits import carve_val, overlap
 from dfrepro.errors import WorkbookError
 
@@ -37,6 +38,7 @@ class Reader(ABC):
     official: ClassVar[Mapping[str, int]] = {}  # what `counted` calls it -> published number
     compressions: ClassVar[tuple[str, ...]] = ("",)  # the variants that `check` counts
     official_val: ClassVar[bool] = False  # False: a validation split is carved out of train
+    shared: ClassVar[frozenset[str]] = frozenset()  # folders that another layout reads below the same root
 
     @abstractmethod
     def read(self, root: Path, compression: str) -> Reading:
@@ -64,7 +66,7 @@ class Reader(ABC):
             return Inventory(self.name, root, (), (Finding("error", place + error.what, error.remedy),))
         counts = self._counts(videos, readings)
         findings = [finding for reading in readings for finding in reading.findings] + remarks
-        findings += [*self._shortfalls(counts), *self._splits(videos)]
+        findings += [*self._shortfalls(counts), *self._splits(videos), *self._unread(root, videos)]
         if not videos:
             findings.insert(0, Finding("error", f"no {self.name} videos here", self._layout_remedy()))
         return Inventory(self.name, root, tuple(counts), tuple(findings))
@@ -92,6 +94,24 @@ class Reader(ABC):
         for count in counts:
             if count.what in self.official and count.found < self.official[count.what]:
                 yield Finding("missing", f"{count.what}: {count.found} of {count.official}", self.source)
+
+    def _unread(self, root: Path, videos: Iterable[Video]) -> Iterable[Finding]:
+        """Folders of videos or pictures of which nothing is read: nothing in a root vanishes without a word."""
+        used: set[Path] = set()
+        for video in videos:
+            for path in filter(None, (video.path, video.mask, video.landmarks)):
+                used |= {path, path.parent}
+        unread = [
+            str(folder.relative_to(root))
+            for folder in media_folders(root, deep=True)
+            if not used & {folder, *folder.parents} and not self.shared & set(folder.relative_to(root).parts)
+        ]
+        if unread:
+            yield Finding(
+                "note",
+                f"nothing is read of {len(unread)} folders with videos or pictures: {some(unread)}",
+                self._layout_remedy(),
+            )
 
     def _splits(self, videos: Sequence[Video]) -> Iterable[Finding]:
         if shared := overlap(videos):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from dfrepro.report import plots
+from dfrepro.report import contrast, plots
 from dfrepro.report.evidence import Evidence
 from dfrepro.report.schema import Operand
 
@@ -21,19 +21,16 @@ NOT_RUN = "not run"
 
 
 def corruption_curves(evidence: Evidence, run: str, test: str = "ffpp") -> pd.DataFrame:
-    """Figure 2a as data: corruption, level (0 is clean), video AUC, low and high (95 % over videos; mean of seeds)."""
+    """Figure 2a as data: corruption, level (0 is clean), video AUC, low and high (95 % over seeds and people)."""
     rows = []
     for name in CORRUPTIONS:
         for level in LEVELS:
             condition = f"{name}-{level}" if level else "clean"
             operand = Operand(run=run, test=(test,), metric="video_auc", condition=(condition,))
-            seeds = [seed for seed in evidence.seeds(run) if evidence.value(operand, seed) is not None]
-            if not seeds:
+            if (found := contrast.level(operand, evidence)) is None:
                 continue
-            draws = [drawn for seed in seeds if (drawn := evidence.draws(operand, seed)) is not None]
-            low, high = np.nanquantile(np.mean(draws, axis=0), [0.025, 0.975])
-            value = float(np.mean([evidence.value(operand, seed) for seed in seeds]))
-            rows.append({"corruption": name, "level": level, "auc": value, "low": low, "high": high})
+            low, high = found.interval() or (np.nan, np.nan)
+            rows.append({"corruption": name, "level": level, "auc": found.mean, "low": low, "high": high})
     return pd.DataFrame(rows, columns=["corruption", "level", "auc", "low", "high"])
 
 

@@ -41,7 +41,7 @@ def sweep(scores: pd.DataFrame) -> pd.DataFrame:
     own = scores[scores["run"].isin(ARMS)]
     measured = []
     for (run, seed, condition), part in own[own["dataset"] == "ffpp"].groupby(["run", "seed", "condition"]):
-        accuracy = metrics.accuracy(part["label"].to_numpy(), part["score"].to_numpy())
+        accuracy = metrics.value("accuracy", part["label"].to_numpy(), metrics.margins(part))
         measured.append({"run": run, "seed": seed, "condition": condition, "auc": _auc(part), "accuracy": accuracy})
     seeds = pd.DataFrame(measured).groupby(["run", "condition"])[["auc", "accuracy"]]
     means = seeds.agg(lambda values: values.mean(skipna=False)).reset_index()

@@ -13,7 +13,7 @@ pretrained statistics, and a new PEL computes what its plain streams compute. g 
 1.5 wherever it stands. `start: printed` takes Eq. 4 as printed and torch's own initialisation.
 
 The frequency input is `pel_frequency`, the walk through a network `pel_streams`, the filters `pel_denoise`, what the
-figures show `pel_figures`. The loss (Eq. 7) is `train.losses.CrossEntropy`: the logits are (0, z), whose cross-entropy
+figures show `residuals`. The loss (Eq. 7) is `train.losses.CrossEntropy`: the logits are (0, z), whose cross-entropy
 is the binary one of z.
 """
 

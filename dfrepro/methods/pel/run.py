@@ -54,7 +54,7 @@ def flipped(sample: Sample, rng: np.random.Generator) -> Sample:
 def measure(detector: pel.PEL, spec: Spec, stores: Mapping[str, FaceStore], inputs: Inputs) -> list[Measurement]:
     """What the enhancement modules do on the run's own test set.
 
-    share_noise, share_attention, share_mutual: `pel_figures.shares`, the mean over faces.
+    share_noise, share_attention, share_mutual: `residuals.shares`, the mean over faces.
     Where the set has true masks, the mean over faces of each column of `residuals_inside` by module, stream and class:
     "self_rgb_lift_fake", "mutual_freq_change_real", ...
     """
@@ -78,7 +78,7 @@ def measure(detector: pel.PEL, spec: Spec, stores: Mapping[str, FaceStore], inpu
 
 
 def module_shares(detector: pel.PEL, store: FaceStore, rows: np.ndarray, side: int) -> dict[str, float]:
-    """The mean over faces of `pel_figures.shares`, by kind of module."""
+    """The mean over faces of `residuals.shares`, by kind of module."""
     from dfrepro.methods.pel.residuals import shares
 
     parts = [shares(detector, detector.resize(batch)) for batch in _seen(store, rows, side)]
@@ -108,7 +108,7 @@ def residuals_inside(detector: pel.PEL, store: FaceStore, pairs: pd.DataFrame, s
     """Where each residual lies and what it does in the mask, of fakes and in the same place of their reals (Sec. 4.4).
 
     One row a face, module ("self", "mutual") and stream; `side` is "fake" or "real". Energies are centred
-    (`pel_figures.energy`), and `area` is the mask's share of the picture:
+    (`residuals.energy`), and `area` is the mask's share of the picture:
 
     inside   share of the residual's energy that lies in the mask
     lift     inside / area: 1 where the residual knows nothing of the mask
@@ -160,7 +160,7 @@ def residual_energy(
 ) -> dict[tuple[str, str], np.ndarray]:
     """Centred energy maps (N, side, side) of the first self-enhancement and the last mutual one, by module and stream.
 
-    Faces are seen as in testing. Modules that a variant lacks are absent. See `pel_figures.energy`.
+    Faces are seen as in testing. Modules that a variant lacks are absent. See `residuals.energy`.
     """
     from dfrepro.methods.pel.residuals import energy
 

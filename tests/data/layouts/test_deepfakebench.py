@@ -51,7 +51,9 @@ def test_another_compression_is_another_reading(trees, tmp_path):
     assert {c.what for c in layout("deepfakebench").check(tmp_path).counts} >= {"ffpp, test, original c40"}
 
 
-@pytest.mark.parametrize("prefix", [".\\datasets\\", "./datasets/rgb/", "rgb\\", "./"])
+@pytest.mark.parametrize(
+    "prefix", [".\\datasets\\", "./datasets/rgb/", "rgb\\", "./", "/home/ann/data/rgb/", "D:\\faces\\", "deep/"]
+)
 def test_leading_folders_of_the_authors_tree_are_tolerated(trees, tmp_path, prefix):
     trees.bench(tmp_path, "FF-DF", FF_DF)
 
@@ -64,13 +66,33 @@ def test_leading_folders_of_the_authors_tree_are_tolerated(trees, tmp_path, pref
 
 
 @pytest.mark.parametrize(
-    "frame", ["../x/frames/a/0.png", "..\\x\\0.png", "/etc/passwd", "C:\\x\\0.png", "a/../../0.png", 7]
+    "frame", ["../x/frames/a/0.png", "..\\x\\0.png", "/data/../../etc/0.png", "C:\\..\\x\\0.png", "a/../../0.png", 7]
 )
 def test_a_path_that_leaves_the_root_is_refused_by_entry(trees, tmp_path, frame):
     trees.bench(tmp_path, "FF-DF", FF_DF)
     rewrite(tmp_path / "FF-DF.json", lambda v: v["FF-DF"]["FF-DF"]["test"]["c23"]["953_974"].update(frames=[frame]))
     with pytest.raises(WorkbookError, match=r"FF-DF\.json: entry FF-DF/FF-DF/test/953_974: (the path|not a path)"):
         layout("deepfakebench").videos(tmp_path)
+
+
+def test_an_absolute_path_is_never_followed_as_such(trees, tmp_path):
+    trees.bench(tmp_path / "root", "FF-DF", FF_DF)
+    trees.touch(tmp_path / "elsewhere" / "frames" / "953_974", "0.png")
+    frame = str(tmp_path / "elsewhere" / "frames" / "953_974" / "0.png")
+    table = tmp_path / "root" / "FF-DF.json"
+    rewrite(table, lambda v: v["FF-DF"]["FF-DF"]["test"]["c23"]["953_974"].update(frames=[frame]))
+    found = layout("deepfakebench").videos(tmp_path / "root")
+    assert "953_974" not in {video.video for video in found}
+    assert "1 videos of the JSONs have no frames here" in trees.texts(layout("deepfakebench").check(tmp_path / "root"))
+
+
+def test_a_datasets_folder_may_be_a_link_to_another_disk(trees, tmp_path):
+    trees.bench(tmp_path / "root", "FF-DF", FF_DF)
+    folder = tmp_path / "root" / DF.split("/")[0]
+    before = [video.key for video in layout("deepfakebench").videos(tmp_path / "root")]
+    folder.rename(tmp_path / "disk")
+    folder.symlink_to(tmp_path / "disk")
+    assert [video.key for video in layout("deepfakebench").videos(tmp_path / "root")] == before
 
 
 def test_a_link_out_of_the_root_is_refused(trees, tmp_path):

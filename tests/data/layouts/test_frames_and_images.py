@@ -110,6 +110,14 @@ def test_df40_tells_clips_from_single_images(trees, tmp_path):
     assert len(found) == 4
 
 
+@pytest.mark.parametrize(("domain", "kept"), [("ff", {"a", "c"}), ("cdf", {"b", "c"}), ("", {"a", "b", "c"})])
+def test_df40_can_be_asked_for_one_domain(trees, tmp_path, domain, kept):
+    trees.touch(
+        tmp_path, "test/fsgan/ff/frames/a/0.png", "test/fsgan/cdf/frames/b/0.png", "test/heygen/fake/frames/c/0.png"
+    )
+    assert {v.video.rpartition("/")[2] for v in layout("df40").videos(tmp_path, domain)} == kept
+
+
 def test_df40_train_folder_is_split_by_identity(trees, tmp_path):
     trees.touch(tmp_path, *(f"train/{m}/ff/frames/{i:03d}/0.png" for m in ("simswap", "fsgan") for i in range(60)))
     videos = layout("df40").videos(tmp_path)
@@ -117,6 +125,25 @@ def test_df40_train_folder_is_split_by_identity(trees, tmp_path):
     assert sides["val"]
     assert not sides["train"] & sides["val"]
     assert len(videos) == 120
+
+
+def test_df40_reads_the_parts_that_come_as_videos(trees, tmp_path):
+    trees.touch(tmp_path, "heygen/fake/a.mp4", "heygen/real/b.mp4", "simswap/ff/frames/000_003/0.png")
+    found = {(v.manipulation, v.video, v.label, v.kind) for v in layout("df40").videos(tmp_path)}
+    assert found == {
+        ("heygen", "test/a", 1, "video"),
+        ("original", "test/heygen/b", 0, "video"),
+        ("simswap", "test/ff/000_003", 1, "frames"),
+    }
+
+
+def test_what_a_layout_does_not_read_is_a_finding(trees, tmp_path):
+    trees.touch(
+        tmp_path, "source/val/0.mp4", "target/val/0.mp4", "target_mask/val/0.mp4", "extra/val/0.mp4", "notes.txt"
+    )
+    said = trees.texts(layout("ffiw").check(tmp_path))
+    assert "nothing is read of 1 folders with videos or pictures: 'extra/val'" in said
+    assert "notes" not in said
 
 
 def test_df40_without_reals_says_where_they_are(trees, tmp_path):

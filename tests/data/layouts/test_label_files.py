@@ -56,6 +56,14 @@ def test_celebdf_list_is_refused_with_its_line(trees, tmp_path, line, complaint)
     assert not layout("cdfv2").check(tmp_path).usable
 
 
+def test_a_tab_after_the_digit_is_a_space(trees, tmp_path):
+    trees.celebdf(tmp_path)
+    table = tmp_path / "List_of_testing_videos.txt"
+    before = layout("cdfv2").videos(tmp_path)
+    table.write_text(table.read_text().replace(" ", "\t"))
+    assert layout("cdfv2").videos(tmp_path) == before
+
+
 def test_celebdf_without_its_list_is_refused(trees, tmp_path):
     trees.celebdf(tmp_path)
     (tmp_path / "List_of_testing_videos.txt").unlink()
@@ -184,6 +192,25 @@ def test_dfdc_video_in_train_and_test_is_refused(trees, tmp_path):
     trees.dump(tmp_path / "train/dfdc_train_part_0/metadata.json", {"aaa.mp4": {"label": "REAL"}})
     with pytest.raises(WorkbookError, match="duplicate video 'dfdc/original/aaa', in t.* and in t"):
         layout("dfdc").videos(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "place", ["dfdc_train_part_0", "dfdc_train_part_00", "train_sample_videos", ".", "train/dfdc_train_part_7"]
+)
+def test_dfdc_parts_are_read_wherever_copies_have_them(trees, tmp_path, place):
+    trees.touch(tmp_path / place, "aaa.mp4", "bbb.mp4")
+    entries = {"aaa.mp4": {"label": "REAL", "split": "train"}, "bbb.mp4": {"label": "FAKE", "original": "aaa.mp4"}}
+    trees.dump(tmp_path / place / "metadata.json", entries)
+    assert [(v.video, v.label) for v in layout("dfdc").videos(tmp_path)] == [("bbb", 1), ("aaa", 0)]
+    assert layout("dfdc").check(tmp_path).usable
+
+
+def test_dfdc_videos_without_labels_are_a_finding(trees, tmp_path):
+    trees.dfdc_train(tmp_path)
+    trees.touch(tmp_path / "test_videos", "zzz.mp4")
+    assert "nothing is read of 1 folders with videos or pictures: 'test_videos'" in trees.texts(
+        layout("dfdc").check(tmp_path)
+    )
 
 
 def test_dfdc_without_any_label_file_is_refused(trees, tmp_path):

@@ -20,7 +20,7 @@ def rows(run: str, values: dict[tuple[str, str], float]) -> list[dict]:
 def test_a_curve_starts_at_the_clean_test_set_and_has_its_interval(planted_scores):
     clean = planted_scores({"fpg-full": 2.0}, dataset="ffpp")
     blurred = planted_scores({"fpg-full": 0.3}, dataset="ffpp").assign(condition="blur-5")
-    curves = fpg.corruption_curves(Evidence(None, pd.concat([clean, blurred]), n_boot=100), "fpg-full")
+    curves = fpg.corruption_curves(Evidence(None, pd.concat([clean, blurred])), "fpg-full")
     blur = curves[curves.corruption == "blur"].set_index("level")
     assert blur.index.tolist() == [0, 5]
     assert blur.auc[5] < blur.auc[0]

@@ -486,7 +486,7 @@ def test_the_classification_is_that_of_the_plain_network_and_the_finest_level_ha
         torch.testing.assert_close(found, expected)
     torch.testing.assert_close(detector(images).logits, output.logits)
     assert finest.shape[-2:] == (spec.image_size // 4,) * 2
-    torch.testing.assert_close(output.scores, output.logits.double().softmax(1)[:, 1])
+    torch.testing.assert_close(output.margins.sigmoid(), output.logits.softmax(1)[:, 1])
 
 
 @pytest.mark.parametrize("spec", FAMILIES[:2], ids=lambda spec: spec.name)

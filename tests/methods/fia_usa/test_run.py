@@ -66,6 +66,14 @@ def test_the_ranking_is_the_same_on_any_number_of_threads_and_after_any_draws(in
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
+def test_options_are_exceptions_from_the_variant_and_an_unknown_one_is_named():
+    spec = spec_of("fiausa-full", options={"head": "fpn", "coverage": True, "normalisation": "z-score"})
+    variant = fia_usa.build(spec).variant
+    assert (variant.head, variant.coverage, variant.normalisation, variant.pcr) == ("fpn", True, "z-score", 2.5)
+    with pytest.raises(WorkbookError, match="detector.options has heads"):
+        fia_usa.build(spec_of("fiausa-full", options={"heads": "fpn"}))
+
+
 def test_the_best_cross_entropy_without_micro_masks_is_that_of_a_table_of_counts():
     """1000 pairs of which 400 fakes are known: nothing on them, the best guess on the 1600 faces that are left."""
     fakes, reals = 600, 1000
@@ -98,7 +106,19 @@ def test_a_checkpoint_holds_the_ranking_and_the_history_the_parts_of_the_loss(in
     assert {"ce", "pcr", "icr", "skipped"} <= set(columns)
 
 
-@pytest.mark.parametrize("run", ["fiausa-no-fiausa", "fiausa-no-rcr", "fiausa-random-channels", "fiausa-no-mtms"])
+@pytest.mark.parametrize(
+    "run",
+    [
+        "fiausa-no-fiausa",
+        "fiausa-no-rcr",
+        "fiausa-random-channels",
+        "fiausa-no-mtms",
+        "fiausa-macro",
+        "fiausa-coverage",
+        "fiausa-full-fpn",
+        "fiausa-no-rcr-fpn",
+    ],
+)
 def test_every_kind_of_arm_trains(inputs, tmp_path, run):
     last = train_run(spec_of(run), inputs, tmp_path / "run", resume=tmp_path / "resume")
     assert np.isfinite(last["loss"])

@@ -37,7 +37,7 @@ def test_any_staged_network_gives_logits_and_a_quality(spec, attention):
     assert output.logits.shape == (3, 2)
     assert quality.shape == (3,)
     assert output.features.shape == (3, detector.backbone.get_classifier().in_features)
-    torch.testing.assert_close(output.scores, output.logits.double().softmax(1)[:, 1])
+    torch.testing.assert_close(output.margins.sigmoid(), output.logits.softmax(1)[:, 1])
     (output.logits.sum() + quality.sum()).backward()
     idle = [name for name, parameter in detector.named_parameters() if parameter.grad is None]
     assert idle == []  # DistributedDataParallel would wait for them

@@ -1,0 +1,112 @@
+"""The commands that stages of dvc.yaml run: `python -m dfrepro COMMAND`. A person may call them too.
+
+`perform` does the words of one in this process, which is how the runner's workers and notebooks do a stage without
+starting Python and importing torch for each.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from dfrepro import params
+from dfrepro.errors import WorkbookError
+from dfrepro.jobs import pipeline
+from dfrepro.params import Params
+
+Stage = Callable[[Params, argparse.Namespace], None]
+
+
+def perform(words: Sequence[str], p: Params | None = None) -> None:
+    """Do one command, such as ["train", "erm-df", "--seed", "0"], at the scale of `p` (None: of params.yaml)."""
+    parser = argparse.ArgumentParser(prog="python -m dfrepro")
+    add_to(parser.add_subparsers(required=True))
+    args = parser.parse_args(words)
+    args.stage(p or params.load(), args)
+
+
+def add_to(commands: Any) -> None:
+    """Add every stage's command to a parser's subcommands."""
+
+    def command(name: str, stage: Stage, help: str) -> argparse.ArgumentParser:
+        sub: argparse.ArgumentParser = commands.add_parser(name, help=help, description=help)
+        sub.set_defaults(stage=stage, function=lambda args: stage(params.load(), args))
+        return sub
+
+    command("standin", lambda p, _: pipeline.standin(p), "generate the stand-in datasets (params.yaml: scale)")
+    sub = command("faces", _faces, "find, follow and crop the faces of a dataset's videos")
+    sub.add_argument("--dataset", help="a name under `datasets` in params.yaml")
+    sub.add_argument("--layout", help="the official layout to read: ffpp, dfd, cdfv2, dfdc, dfdcp, wdf, ...")
+    sub.add_argument("--root", type=Path, help="the folder of your copy")
+    sub.add_argument("--out", type=Path, help="where to write faces.npy, manifest.parquet and report.json")
+    sub.add_argument("--compression", default="c23", help="raw, c23 or c40, where the layout has them")
+    sub.add_argument("--frames", type=int, default=32, help="frames a video, equally spaced (default 32)")
+    sub.add_argument("--size", type=int, default=256, help="side of a stored crop in pixels (default 256)")
+    sub.add_argument("--margin", type=float, default=0.25, help="margin a side, as a share of the face box")
+    sub.add_argument("--predictor", type=Path, help="shape_predictor_81_face_landmarks.dat, if you have it")
+    sub.add_argument("--workers", type=int, default=2, help="processes (default 2)")
+    sub.add_argument("--dask", help="address of a Dask scheduler to run on instead")
+    sub.add_argument("--limit", type=int, help="read the first so many videos only")
+    command("controls", lambda p, _: pipeline.controls(p), "measure the stand-in's short-cut controls")
+    sub = command(
+        "reconstruct",
+        lambda p, args: pipeline.reconstruct(p, args.dataset),
+        "pass a dataset's training reals through an autoencoder and a super-resolver (FIA-USA)",
+    )
+    sub.add_argument("--dataset", required=True, help="a name under `datasets` in params.yaml")
+    sub = command(
+        "pairs",
+        lambda p, args: pipeline.pairs(p, args.dataset),
+        "cut the real face behind every fake out of the originals' videos (FoCus)",
+    )
+    sub.add_argument("--dataset", required=True, help="a name under `datasets` in params.yaml")
+    sub = command("train", lambda p, args: pipeline.train(p, args.run, args.seed), "train one run with one seed")
+    sub.add_argument("run", help="a name under `runs` in params.yaml")
+    sub.add_argument("--seed", type=int, required=True)
+    sub = command("maps", _maps, "make maps of where fakes were forged, and score them against the true masks (FoCus)")
+    sub.add_argument("name", help="a name under `maps` in params.yaml")
+    sub.add_argument("--seed", type=int, required=True)
+    sub = command(
+        "evaluate", lambda p, args: pipeline.evaluate(p, args.run, args.seed), "score every test set with a run"
+    )
+    sub.add_argument("run", help="a name under `runs` in params.yaml")
+    sub.add_argument("--seed", type=int, required=True)
+    command("grid", lambda p, _: pipeline.grid(p), "note which grid has been run, for the notebooks' stages")
+    sub = command("embed", lambda p, args: pipeline.embed(p, args.name), "fit and cache a UMAP embedding")
+    sub.add_argument("name")
+    sub = command(
+        "code",
+        lambda p, args: pipeline.code(p, args.name),
+        "write a notebook's code cells to a file, so that saving its outputs runs nothing else",
+    )
+    sub.add_argument("name")
+    sub = command("notebook", _notebook, "execute a notebook with papermill")
+    sub.add_argument("name", nargs="?", help="such as 01_motivation")
+    sub.add_argument("--publish", action="store_true", help="copy the executed outputs into notebooks/")
+
+
+def _faces(p: Params, args: argparse.Namespace) -> None:
+    if args.dataset:
+        pipeline.faces(p, args.dataset)
+        return
+    if not (args.layout and args.root and args.out):
+        raise WorkbookError("faces needs --layout, --root and --out, or one declared --dataset", where="command line")
+    pipeline.faces_of_folder(
+        args.layout, args.root, args.out, compression=args.compression, n_frames=args.frames, size=args.size,
+        margin=args.margin, predictor=args.predictor, workers=args.workers, dask=args.dask, limit=args.limit,
+    )  # fmt: skip
+
+
+def _maps(p: Params, args: argparse.Namespace) -> None:
+    if args.name not in p.maps:
+        raise WorkbookError(f"no maps {args.name!r}", where="params.yaml", remedy=f"Known: {', '.join(p.maps)}")
+    pipeline.maps(p, args.name, args.seed)
+
+
+def _notebook(p: Params, args: argparse.Namespace) -> None:
+    if args.publish:
+        pipeline.publish(p)
+    elif args.name:
+        pipeline.notebook(p, args.name)
+    else:
+        raise WorkbookError("notebook needs a name or --publish", where="command line")

@@ -1,0 +1,90 @@
+"""Effects from evidence: one operand against another, or the mean of several such, over the seeds that all have."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from dfrepro.report.effects import Effect, probit, variance
+from dfrepro.report.evidence import Evidence
+from dfrepro.report.schema import Cell, Operand, is_auc
+
+Side = Operand | float | None
+
+
+def common_seeds(cells: Iterable[Cell], evidence: Evidence) -> tuple[list[int], str]:
+    """The seeds for which every side was measured, and what is to be said of the others."""
+    operands = [side for cell in cells for side in cell.sides]
+    known = sorted({seed for operand in operands for seed in evidence.seeds(operand.run)})
+    lacking = [why for operand in operands if (why := evidence.missing(operand, known))]
+    if lacking:
+        return [], ", ".join(dict.fromkeys(lacking))
+    common = [seed for seed in known if all(evidence.value(operand, seed) is not None for operand in operands)]
+    if not common:
+        return [], f"no seed in common: {' and '.join(dict.fromkeys(operand.run for operand in operands))}"
+    alone = [str(seed) for seed in known if seed not in common]
+    return common, f"unpaired seeds left out: {', '.join(alone)}" if alone else ""
+
+
+def values(side: Side, evidence: Evidence, seeds: Sequence[int], on_probit: bool = False) -> np.ndarray:
+    """(seeds,) values; a constant stands for itself, and no other side for zero."""
+    if isinstance(side, Operand):
+        return np.array([evidence.value(side, seed, on_probit=on_probit) for seed in seeds], float)
+    constant = float(side or 0.0)
+    return np.full(len(seeds), float(probit(constant)) if on_probit and side is not None else constant)
+
+
+def probits(cell: Cell) -> bool:
+    """Whether a cell by itself is compared on the probit scale: all that it measures are AUCs."""
+    plain = all(side.scale == 1 and side.change != "relative" for side in cell.sides)
+    return plain and all(is_auc(metric) for side in cell.sides for metric in side.metrics)
+
+
+def contrast(cells: Sequence[Cell], evidence: Evidence, seeds: Sequence[int], on_probit: bool) -> Effect:
+    """The mean effect of `cells` over `seeds`, positive as claimed."""
+    signs = [-1 if cell.direction == "less" else 1 for cell in cells]
+    each = [
+        sign * (values(cell.of, evidence, seeds, on_probit) - values(cell.over, evidence, seeds, on_probit))
+        for cell, sign in zip(cells, signs)
+    ]
+    by_seed = np.mean(each, axis=0)
+    parts = _influences(cells, signs, evidence, seeds, on_probit)
+    found = Effect(tuple(seeds), tuple(by_seed.tolist()), variance(by_seed, parts), sign=signs[0])
+    return replace(found, base=_base(cells, evidence, seeds)) if on_probit else found
+
+
+def level(operand: Operand, evidence: Evidence) -> Effect | None:
+    """One operand by itself over all its seeds, with its interval; None where no seed has it."""
+    cell = Cell(name="", of=operand, test="shown")
+    seeds, _ = common_seeds([cell], evidence)
+    if not seeds:
+        return None
+    on_probit = probits(cell) and operand.change is None
+    return replace(contrast([cell], evidence, seeds, on_probit), level=float(values(operand, evidence, seeds).mean()))
+
+
+def _base(cells: Sequence[Cell], evidence: Evidence, seeds: Sequence[int]) -> float:
+    """The baseline's mean probit, under its own conditions; −∞ where there is no other side."""
+    overs = [cell.over for cell in cells if cell.over is not None]
+    if not overs:
+        return -np.inf
+    plain = [side.model_copy(update={"change": None}) if isinstance(side, Operand) else side for side in overs]
+    return float(np.mean([values(side, evidence, seeds, True) for side in plain]))
+
+
+def _influences(
+    cells: Sequence[Cell], signs: Sequence[int], evidence: Evidence, seeds: Sequence[int], on_probit: bool
+) -> list[np.ndarray] | None:
+    """For each test set (S, C): what leaving out a group of people does to each seed's effect; None without scores."""
+    total: dict[str, np.ndarray] = {}
+    for cell, sign in zip(cells, signs):
+        for side, turn in ((cell.of, sign), (cell.over, -sign)):
+            if not isinstance(side, Operand):
+                continue
+            found = [evidence.influences(side, seed, on_probit=on_probit) for seed in seeds]
+            if any(each is None for each in found):
+                return None
+            for base in found[0] or ():
+                part = turn / len(cells) * np.stack([each[base] for each in found if each is not None])
+                total[base] = total[base] + part if base in total else part
+    return list(total.values())
