@@ -69,7 +69,7 @@ def value(scores: pd.DataFrame, cell: pd.Series) -> float:
 
 
 def _accuracy(frames: pd.DataFrame) -> float:
-    return metrics.accuracy(frames.label, frames.score)
+    return metrics.value("accuracy", frames.label.to_numpy(), metrics.margins(frames))
 
 
 def keep(measured: pd.DataFrame, scale: str, generator: int, seed: int) -> None:

@@ -23,7 +23,7 @@ from dfrepro.data.standin.spec import StandinSpec, generator
 from dfrepro.files import atomic_file, atomic_folder
 
 FF = Path("FaceForensics++")
-COMPRESSIONS = {"c23": 23, "c40": 31}  # real c40 is crf 40, on faces of several hundred pixels; on 90 it erases all
+COMPRESSIONS = {"c23": 23, "c40": 33}  # real c40 is crf 40, on faces of several hundred pixels; on 90 it erases all
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
 
