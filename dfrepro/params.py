@@ -169,11 +169,13 @@ class DetectorParams(Model):
 
 
 class Maps(Model):
-    """Maps of where a face was forged (P4): their kind, the run whose network makes them where one does, and the
-    control that gives every fake the map of another."""
+    """Maps of where a face was forged (P4): their kind, the run whose network makes them where one does, how Eq. 4 is
+    read where that is FoCus' (`dfrepro.methods`' FocusConfig.car_map), and the control that gives every fake the map of
+    another. Kind "true" is the set's own masks: the positive control."""
 
-    kind: Literal["focus", "pixel", "pixel01", "ssim", "attention", "gradcam", "scorecam"]
+    kind: Literal["focus", "pixel", "pixel01", "ssim", "attention", "gradcam", "scorecam", "true"]
     run: str = ""
+    reading: Literal["", "positive", "label", "pooled", "pooled_all"] = ""
     shuffled: bool = False
 
 

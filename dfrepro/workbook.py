@@ -108,11 +108,13 @@ class Workbook:
     def beside(
         self, paper: str, table: str, scores: pd.DataFrame, measured: pd.DataFrame | None = None
     ) -> pd.DataFrame:
-        """A table as the paper prints it, with what was measured here beside every column that can be measured."""
+        """A table as the paper prints it, with what the study and this clone measured next to every such column."""
         from dfrepro.report import ledger
         from dfrepro.report.evidence import Evidence
 
-        return ledger.beside(paper, table, Evidence(measured, scores), label=self.data_label)
+        return ledger.beside(
+            paper, table, Evidence(measured, scores), label=self.data_label, study=judge.study_evidence()
+        )
 
     def verdicts(
         self, claims: Iterable[str], scores: pd.DataFrame, measured: pd.DataFrame | None = None

@@ -8,6 +8,7 @@ Nothing is decoded before its declared size is known to be at most `MAX_PIXELS`,
 followed, no archive is unpacked, only regular files are opened.
 """
 
+import os
 import re
 import tarfile
 import warnings
@@ -58,11 +59,11 @@ def equally_spaced(count: int, n: int) -> list[int]:
 
 @contextmanager
 def open_media(path: Path, kind: str = "video") -> Iterator[Media]:
-    """Open `path` as `kind` ("video", "frames", "tar", "image"); raises `WorkbookError` where nothing can be read."""
-    opener = {"frames": _folder, "tar": _tar, "video": _file, "image": _file}.get(kind)
+    """Open `path` as `kind` (video, frames, tree, tar, image); raises `WorkbookError` where nothing can be read."""
+    opener = {"frames": _folder, "tree": _tree, "tar": _tar, "video": _file, "image": _file}.get(kind)
     if opener is None:
-        raise WorkbookError(f"kind {kind!r}", where=path, remedy="one of frames, image, tar, video")
-    _refuse_odd(path, folder=kind == "frames")
+        raise WorkbookError(f"kind {kind!r}", where=path, remedy="one of frames, image, tar, tree, video")
+    _refuse_odd(path, folder=kind in ("frames", "tree"))
     with opener(path) as media:
         if media.count < 1:
             raise WorkbookError("no frames in it", where=path, remedy=COPY_AGAIN)
@@ -177,13 +178,23 @@ def _folder(path: Path) -> Iterator[Media]:
         names = [entry.name for entry in path.iterdir() if _is_frame(entry.name)]
     except OSError as error:
         raise WorkbookError(f"cannot be listed ({error})", where=path, remedy="Check its permissions") from error
+    yield _files(path, names)
 
+
+@contextmanager
+def _tree(path: Path) -> Iterator[Media]:
+    """Frames of all folders at and below `path`, one folder after the other; links to folders are not followed."""
+    found = [(Path(folder), name) for folder, _, files in os.walk(path) for name in files if _is_frame(name)]
+    yield _files(path, [(folder / name).relative_to(path).as_posix() for folder, name in found])
+
+
+def _files(path: Path, names: list[str]) -> Stills:
     def opener(name: str) -> IO[bytes]:
         if not (path / name).is_file():
             raise ValueError("not a regular file")
         return open(path / name, "rb")
 
-    yield Stills(names, opener)
+    return Stills(names, opener)
 
 
 @contextmanager

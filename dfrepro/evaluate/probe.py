@@ -4,7 +4,8 @@ The statistic-shift probe: how much does a detector lean on the statistics of it
 
 TIFS 2024, Sec. III-A, Table II, Figures 1 and 3: at test time the mean of every channel of every image is scaled by 1.2
 and its standard deviation by .65, at every site (the effects compound). The paper says "variance" and divides by it, so
-it is the deviation; `sigma=.65**.5` is the literal reading.
+it is the deviation; `sigma=.65**.5` is the literal reading. Under `STRONG`, the probe's positive control, means are
+doubled and nine tenths of the texture are gone: who reads faces at all has to suffer.
 """
 
 from collections.abc import Iterator, Sequence
@@ -41,6 +42,9 @@ class StatisticShift:
         return self.sigma * (h - mean) + self.mu * mean
 
 
+STRONG = {"strong-shift": StatisticShift(2.0, 0.1)}  # a condition by its name
+
+
 @dataclass(frozen=True)
 class Corrupted:
     """The faces corrupted by `name`, one of `CORRUPTIONS`, at `level`. A face's draws depend on `seed` and its row."""
@@ -59,13 +63,16 @@ class Corrupted:
         return np.concatenate(parts)
 
 
-def corruptions(conditions: Sequence[str]) -> dict[str, Corrupted]:
-    """Conditions as `Run.conditions` names them, one by one: "blur-3", or "blur" for "blur-1" to "blur-5"."""
-    found: dict[str, Corrupted] = {}
+def corruptions(conditions: Sequence[str]) -> dict[str, Corrupted | StatisticShift]:
+    """Conditions as `Run.conditions` names them, one by one: "blur-3", "blur" for all five levels, a name of STRONG."""
+    found: dict[str, Corrupted | StatisticShift] = {}
     for condition in conditions:
+        if condition in STRONG:
+            found[condition] = STRONG[condition]
+            continue
         name, _, level = (condition, "", "") if condition in CORRUPTIONS else condition.rpartition("-")
         if name not in CORRUPTIONS or level not in ("", *"12345"):
-            known = ", ".join(CORRUPTIONS)
+            known = ", ".join([*CORRUPTIONS, *STRONG])
             raise WorkbookError(
                 f"no condition {condition!r}", where="conditions", remedy=f"Name one of {known}, or blur-3"
             )

@@ -1,5 +1,6 @@
 """What the PIM notebooks look at beside scores: test faces, the rise of the loss, and where the networks look."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,9 +10,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from dfrepro.nets import cam
+from dfrepro.nets.detector import Backbone, build_detector
 from dfrepro.train import flatness
 
 if TYPE_CHECKING:
+    from dfrepro import params
     from dfrepro.data.manifest import FaceStore
     from dfrepro.jobs.trained import TrainedRun
 
@@ -29,6 +32,20 @@ def test_batch(store: "FaceStore", manipulation: str, n: int) -> tuple[Tensor, T
 def rise(run: "TrainedRun", faces: Tensor, labels: Tensor) -> pd.DataFrame:
     """The loss of a run's network along Δ for the radii that the notebook draws (dfrepro.train.flatness)."""
     return flatness.rise(run.detector(), _window(faces, run.window), labels, RADII)
+
+
+def halves(networks: "Mapping[str, params.Backbone]", faces: Tensor, labels: Tensor) -> pd.DataFrame:
+    """‖Δμ‖² / ‖Δ‖² of untrained networks on these faces, and their number of sites: rows by name, columns by mode.
+
+    Near 0 where batch norm follows every site (dfrepro.train.flatness.halves).
+    """
+    lines = {}
+    for name, network in networks.items():
+        detector = build_detector(Backbone(**network.model_dump() | {"pretrained": False}), seed=0)
+        found = flatness.halves(detector, faces, labels)
+        joint = found[found.site == "all"].set_index("mode").mu_share
+        lines[name] = {"sites": found.site.nunique() - 1, **joint}
+    return pd.DataFrame.from_dict(lines, orient="index")
 
 
 def picks(stores: dict[str, "FaceStore"]) -> tuple[np.ndarray, list[str]]:

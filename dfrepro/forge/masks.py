@@ -37,9 +37,12 @@ MACRO, MICRO = ("hull", "rectangle"), ("eyes", "mouth", "eyes+mouth")
 RASTER_SIZES = (192, 256)  # px, inclusive
 KERNELS = range(5, 26, 2)  # px of the raster
 SECOND_SIGMAS = (5, 45)  # px of the raster, inclusive
-ELASTIC_ALPHA, ELASTIC_SIGMA = 50.0, 7.0  # px of the raster
-FIELD_STRIDE = 4  # the elastic field is smooth over 7 px: every fourth pixel holds all of it
-FIELD_LIMIT = 4.0  # px, 3.4 standard deviations of the field: bounds how far a mask leaves its hull
+# the recipe's field, alpha 50 and sigma 7, is in pixels of its crop before the raster: of FF++'s videos, about 340 wide
+RECIPE_CROP = 340
+SHRINK = sum(RASTER_SIZES) / 2 / RECIPE_CROP
+ELASTIC_ALPHA, ELASTIC_SIGMA = 50.0 * SHRINK**2, 7.0 * SHRINK  # px of the raster; the spread goes as alpha / sigma
+FIELD_STRIDE = 4  # the elastic field is smooth over 4.6 px: every fourth pixel holds nearly all of it
+FIELD_LIMIT = 2.6  # px, 3.4 standard deviations of the field: bounds how far a mask leaves its hull
 SUBPIXEL = 4  # bits
 MAX_ZOOM = 4.0  # an eye or a mouth is drawn on a raster that much finer, or its few pixels would show as steps
 

@@ -18,7 +18,8 @@ from dfrepro.errors import WorkbookError
 from dfrepro.forge.blend import DrawView, Pair, apply, blend, draw_affine, transform_points, warp
 from dfrepro.forge.colour import draw_joint_transform, draw_source_transform
 from dfrepro.forge.erase import draw_cutout, draw_noise
-from dfrepro.forge.masks import Box, face_of, regions, soft_mask
+from dfrepro.forge.hulls import KINDS, outline
+from dfrepro.forge.masks import Box, face_of, soft_mask
 
 RATIOS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)
 
@@ -28,8 +29,9 @@ class SelfBlend:
 
     `margin`: see `DrawView`. `hsv_limit`: see `dfrepro.forge.colour`. `augment`: what both members go through, "sbi"'s
     colour and JPEG, or "fia-usa"'s CutOut and noise in their place: the control that changes the pseudo-fakes of a
-    FIA-USA run alone. `with_source`: return what was blended in, under the same joint transforms (FPG's refinement
-    needs it).
+    FIA-USA run alone. `hulls`: "convex", the hull of all landmarks, as the official code runs when it is cloned, or
+    "four", one of four outlines, as it runs with its optional library (`dfrepro.forge.hulls`). `with_source`: return
+    what was blended in, under the same joint transforms (FPG's refinement needs it).
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
@@ -41,15 +43,18 @@ class SelfBlend:
         *,
         hsv_limit: float = 0.3,
         augment: Literal["sbi", "fia-usa"] = "sbi",
+        hulls: Literal["convex", "four"] = "convex",
         with_source: bool = False,
     ):
+        if hulls not in ("convex", "four"):
+            raise WorkbookError(f"hulls is {hulls!r}", where="SBI", remedy="convex or four")
         if augment not in ("sbi", "fia-usa") or (with_source and augment != "sbi"):
             raise WorkbookError(
                 f"augment is {augment!r}" + (" with a source" if with_source else ""),
                 where="SBI", remedy="sbi, or fia-usa without a source",
             )  # fmt: skip
         self.draw_view = DrawView(size, margin)
-        self.hsv_limit, self.augment = hsv_limit, augment
+        self.hsv_limit, self.augment, self.hulls = hsv_limit, augment, hulls
         self.with_source = with_source
 
     def __call__(self, image: np.ndarray, landmarks: np.ndarray, rng: np.random.Generator, **_: Any) -> Pair:
@@ -67,7 +72,8 @@ class SelfBlend:
 
         face = face_of(points)
         affine = draw_affine(face, rng)
-        mask = soft_mask([transform_points(affine, part) for part in regions(points)], face, real.shape, rng)
+        kind = KINDS[rng.integers(len(KINDS))] if self.hulls == "four" else "convex"
+        mask = soft_mask([transform_points(affine, outline(points, kind))], face, real.shape, rng)
         ratio = RATIOS[rng.integers(len(RATIOS))]
         inside = warp(source, affine, mask.box)
         fake = blend(inside, real, mask, ratio)

@@ -66,6 +66,7 @@ def evaluate_run(
     detector.cpu()  # where what a paper measures of its own expects it
     measure = getattr(recipes(spec), "measure", None)
     measured = [] if measure is None else measure(detector, spec, stores, inputs)
+    measured = [*measured, *_separability(spec, found.get(spec["data"]["dataset"], {}))]
     summaries = {_title(name, condition): metrics.summary(seen.frames) for name, condition, seen in _each(found)}
     with atomic_folder(out) as folder:
         pd.DataFrame(measured, columns=Measurement._fields).to_csv(folder / "measured.csv", index=False)
@@ -90,6 +91,30 @@ def _probes(spec: dict[str, Any], conditions: Sequence[str]) -> dict[str, Probe]
     if spec["detector"]["kind"] == "backbone":
         probes["shifted"] = StatisticShift()
     return probes | corruptions(conditions)
+
+
+def _separability(spec: dict[str, Any], under: Mapping[str, Predictions]) -> list[Measurement]:
+    """`separability`, and `separability_shifted` under the statistic shift: how far the features of the run's own reals
+    and fakes keep apart, by their neighbours from other videos (TIFS 2024, Figures 1 and 3)."""
+    if "shifted" not in under:
+        return []
+    from dfrepro.evaluate.embedding import neighbour_agreement
+
+    clean = under[CLEAN]
+    mean, deviation = clean.features.mean(0), clean.features.std(0) + 1e-12
+    kept = clean.frames["manipulation"].isin(["original", *spec["data"]["manipulations"]]).to_numpy()
+    rows = clean.frames[kept]
+    videos, labels = (rows["manipulation"] + "/" + rows["video"]).to_numpy(), rows["label"].to_numpy()
+    if len(np.unique(labels)) < 2:
+        return []
+    return [
+        Measurement(
+            str(rows["dataset"].iloc[0]),
+            "separability" if condition == CLEAN else "separability_shifted",
+            neighbour_agreement((under[condition].features[kept] - mean) / deviation, labels, videos),
+        )
+        for condition in EMBEDDED
+    ]
 
 
 def _each(found: Mapping[str, Mapping[str, Predictions]]) -> list[tuple[str, str, Predictions]]:

@@ -159,6 +159,8 @@ def maps(p: Params, name: str, seed: int) -> None:
         network=load_detector(places.run_folder(p, declared.run, seed)).to(_device()) if declared.run else None,
         pairs=Pairs.open(places.pairs_folder(p, dataset)) if paired else None,
     )  # fmt: skip
+    if declared.reading:
+        source.network.read_as(declared.reading)  # type: ignore[union-attr, operator]
     frames = p.training(declared.run).frames if declared.run else store.meta["n_frames"]
     with _threads(p):
         focus_maps.write_maps(

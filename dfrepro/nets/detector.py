@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dfrepro.errors import WorkbookError
+from dfrepro.nets.layout import layout_of
 
 
 class Output(NamedTuple):
@@ -63,6 +64,7 @@ class Detector(nn.Module):
         config = resolve_data_config(model=self.backbone)
         for name, values in (("mean", config["mean"]), ("deviation", config["std"])):  # timm's are for [0, 1]
             self.register_buffer(name, 255 * torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+        probe(self)
 
     def preprocess(self, images: Tensor) -> Tensor:
         """Images in [0, 255] of any size -> the network's normalised input (B, 3, image_size, image_size)."""
@@ -80,6 +82,34 @@ class Detector(nn.Module):
         maps = self.backbone.forward_features(x)
         features = self.backbone.forward_head(maps, pre_logits=True)  # (B, D)
         return Output(self.backbone.get_classifier()(features), features, maps)
+
+
+@torch.no_grad()
+def probe(detector: Detector) -> None:
+    """One image through a plain timm network in `Detector`: is it one network with one head, at this size?
+
+    Raises WorkbookError where its parts (features, pooling, classifier) do not make its logits: two heads (LeViT,
+    DeiT distilled, VOLO), a list of maps (CrossViT, CoaT), another fixed size, a classifier that is no linear layer.
+    Draws nothing at random, and leaves statistics and mode as they were.
+    """
+    spec, network = detector.spec, detector.backbone
+    where, remedy = f"backbone {spec.name}", "Name a network with one head, and its input's side in kwargs (img_size)"
+    x = torch.linspace(-1, 1, 3 * spec.image_size**2).view(1, 3, spec.image_size, spec.image_size)
+    training = network.training
+    network.eval()
+    try:
+        whole = network(x)
+        output = Detector.read(detector, x)
+        layout_of(detector).axes(output.maps)
+    except Exception as error:
+        raise WorkbookError(
+            f"it cannot be a detector at {spec.image_size} px ({type(error).__name__}: {str(error)[:160]})",
+            where=where, remedy=remedy,
+        ) from error  # fmt: skip
+    finally:
+        network.train(training)
+    if output.logits.shape != (1, 2) or not (x.is_meta or torch.allclose(output.logits, whole, rtol=1e-3, atol=1e-4)):
+        raise WorkbookError("its logits are not those of its classifier alone", where=where, remedy=remedy)
 
 
 def build_detector(spec: Backbone, seed: int) -> Detector:

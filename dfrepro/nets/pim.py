@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from dfrepro.errors import WorkbookError
+from dfrepro.nets.layout import layout_of
 
 EPS = 1e-6  # under the root of σ: a dead channel has σ = 1e-3, not 0
 TINY = 1e-24  # under the root of ‖γ‖: no gradient, no perturbation
@@ -118,11 +119,8 @@ def _site(model: nn.Module, name: str) -> Site:
         module = model.get_submodule(name)
     except AttributeError:
         raise WorkbookError(f"the network has no module {name!r}", remedy="See `model.named_modules()`") from None
-    path = name.split(".")
-    owners = [model.get_submodule(".".join(path[:depth])) for depth in range(len(path))]
-    layout = [getattr(owner, "output_fmt", None) for owner in owners]
-    prefix = [getattr(owner, "num_prefix_tokens", 0) for owner in owners]
-    return Site(name, module, "NHWC" in [str(value) for value in layout], max(prefix))
+    layout = layout_of(model, name)
+    return Site(name, module, layout.channels_last, layout.prefix)
 
 
 class SiteHooks:

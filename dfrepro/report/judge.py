@@ -1,5 +1,6 @@
 """All claims judged: on what is there of the present scale, grid and seeds, or on the committed study's evidence."""
 
+from functools import cache
 from typing import Any
 
 from dfrepro import params, places
@@ -8,6 +9,7 @@ from dfrepro.files import read_json
 from dfrepro.params import ABSENT, STANDIN, Params
 from dfrepro.report import collect
 from dfrepro.report.claims import write_claims
+from dfrepro.report.evidence import Evidence
 
 
 def present(p: Params) -> list[dict[str, Any]]:
@@ -25,11 +27,21 @@ def present(p: Params) -> list[dict[str, Any]]:
 
 def study() -> list[dict[str, Any]]:
     """The study's verdicts from the evidence in git alone: written to results/study/claims.json, and returned."""
-    path = places.STUDY / "claims.json"
-    if not path.exists():
+    evidence = study_evidence()
+    if evidence is None:
         raise WorkbookError(
             "no study is there", where=places.STUDY, remedy="Run `make study`, or check out what git holds"
         )
+    path = places.STUDY / "claims.json"
+    return write_claims(evidence, path, about=read_json(path)["about"])
+
+
+@cache
+def study_evidence() -> Evidence | None:
+    """The committed study's evidence; None where there is none."""
+    path = places.STUDY / "claims.json"
+    if not path.exists():
+        return None
     about = read_json(path)["about"]
     p = params.load(**{name: about[name] for name in ("scale", "grid", "seeds")})
-    return write_claims(collect.kept(p, places.STUDY / "evidence"), path, about=about)
+    return collect.kept(p, places.STUDY / "evidence")

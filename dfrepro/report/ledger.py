@@ -14,8 +14,9 @@ import pandas as pd
 from pydantic import model_validator
 
 from dfrepro.errors import WorkbookError
+from dfrepro.report.contrast import common_seeds, contrast, probits, values
 from dfrepro.report.evidence import Evidence
-from dfrepro.report.schema import ORDER, PAPERS, Entry, Operand, read_yaml, validated
+from dfrepro.report.schema import ORDER, PAPERS, Cell, Entry, Operand, read_yaml, validated
 
 ROMAN = {name: number for number, name in enumerate(("I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X"), 1)}
 OWN = ("run", "test", "condition", "marks")  # columns of the CSVs that the paper does not print as such
@@ -81,16 +82,19 @@ def beside(
     measured: pd.DataFrame | Evidence,
     *,
     label: str = "stand-in",
+    study: Evidence | None = None,
     root: Path = PAPERS,
 ) -> pd.DataFrame:
-    """The printed table with a measured column beside every column that can be measured.
+    """The printed table with a measured column next to every column that can be measured.
 
     `measured` is tidy results (run, seed, dataset, metric, value) or evidence. A measured value is the mean over seeds
     in the table's unit. A row of ours without results reads "not run", another paper's "not reproduced".
+    `study`: the evidence of the committed study, for a column of its own (mean and 95 % interval, as text) before the
+    measured one; where the study has a value and `measured` has none, the measured column is empty.
     """
     printed, (_, spec) = table(paper, identifier, root), _spec(paper, identifier, root)
     evidence = measured if isinstance(measured, Evidence) else Evidence(measured)
-    rows = [_beside_row(row, spec, evidence, label) for _, row in printed.iterrows()]
+    rows = [_beside_row(row, spec, evidence, label, study) for _, row in printed.iterrows()]
     joined = pd.DataFrame(rows)
     joined.attrs = printed.attrs | {"label": label}
     return joined
@@ -138,30 +142,62 @@ def _spec(paper: str, identifier: str | int, root: Path) -> tuple[str, TableSpec
     return name, specs[name]
 
 
-def _beside_row(row: pd.Series, spec: TableSpec, evidence: Evidence, label: str) -> dict[str, Any]:
+def _beside_row(
+    row: pd.Series, spec: TableSpec, evidence: Evidence, label: str, study: Evidence | None
+) -> dict[str, Any]:
     cells: dict[str, Any] = {key: row[key] for key in spec.keys}
     found: dict[str, Any] = {}
     for name, column in spec.columns.items():
         cells[f"{name} (printed)"] = row[name]
+        if not column.average_of and not column.metric:
+            continue
+        operands = _operands(row, spec, name)
+        of_study = _studied(operands, study, spec.factor(name)) if study is not None else ""
         if column.average_of:
             found[name] = _average([found[part] for part in column.average_of])
-        elif column.metric:
-            found[name] = _measured(row, column, evidence, spec.factor(name))
-        if name in found:
-            cells[f"{name} ({label})"] = found[name]
+        else:
+            found[name] = _measured(operands, evidence, spec.factor(name))
+        if study is not None:
+            cells[f"{name} (study)"] = of_study or (NOT_OURS if not operands else NOT_RUN)
+        cells[f"{name} ({label})"] = "" if of_study and found[name] == NOT_RUN else found[name]
     return cells | {"run": row.get("run", "")}
 
 
-def _measured(row: pd.Series, column: Column, evidence: Evidence, factor: float) -> float | str:
+def _operands(row: pd.Series, spec: TableSpec, name: str) -> list[Operand]:
+    """What a column of a row, or the columns that it averages, are measured on; nothing for another paper's row."""
     run = row.get("run", "")
-    if not run:
+    columns = [spec.columns[part] for part in spec.columns[name].average_of or (name,)]
+    return [
+        Operand.model_validate({
+            "run": run, "metric": column.metric, "test": column.test or row.get("test"), "change": column.change,
+            "condition": column.condition or row.get("condition") or "clean",
+        })
+        for column in columns if run
+    ]  # fmt: skip
+
+
+def _measured(operands: list[Operand], evidence: Evidence, factor: float) -> float | str:
+    if not operands:
         return NOT_OURS
-    operand = Operand.model_validate({
-        "run": run, "metric": column.metric, "test": column.test or row.get("test"), "change": column.change,
-        "condition": column.condition or row.get("condition") or "clean",
-    })  # fmt: skip
-    values = [value for seed in evidence.seeds(run) if (value := evidence.value(operand, seed)) is not None]
+    seeds = evidence.seeds(operands[0].run)
+    values = [value for seed in seeds if (value := evidence.value(operands[0], seed)) is not None]
     return float(np.mean(values)) * factor if values else NOT_RUN
+
+
+def _studied(operands: list[Operand], study: Evidence, factor: float) -> str:
+    """Mean and 95 % interval over the study's seeds and test sets, in the table's unit; "" where it has not all."""
+    cells = [Cell(name="", of=operand, test="shown") for operand in operands]
+    seeds, _ = common_seeds(cells, study) if cells else ([], "")
+    if not seeds:
+        return ""
+    on_probit = all(probits(cell) and cell.of.change is None for cell in cells)  # an AUC's interval stays in [0, 1]
+    effect, digits = contrast(cells, study, seeds, on_probit), 1 if factor == 100.0 else 3
+    mean = factor * float(np.mean([values(operand, study, seeds) for operand in operands]))
+    interval = effect.interval()
+    if interval is None:
+        return f"{mean:.{digits}f}"
+    low, high = (bound * factor for bound in interval)
+    return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def _average(parts: list[float | str]) -> float | str:

@@ -225,7 +225,7 @@ def _family(cell: Cell) -> tuple[str, str]:
 
 
 def load_claims(root: Path = PAPERS) -> list[Claim]:
-    """All claims of all papers, in the order P0-C1 to P4-C9.
+    """All claims of all papers, in the order of the papers.
 
     Raises `WorkbookError` naming file, claim and key where claims.yaml is not as this module says.
     """

@@ -225,6 +225,16 @@ def test_a_tar_of_frames_is_read_and_never_unpacked(tmp_path, mode):
     assert [p.name for p in tmp_path.iterdir()] == ["clip.tar"]
 
 
+def test_a_tree_has_the_frames_of_the_folders_below_it_one_folder_after_the_other(tmp_path):
+    for number, name in enumerate(("seq_2/0.png", "seq_2/1.png", "seq_10/0.png")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(png(flat(3)[number]))
+    (tmp_path / "seq_2/notes.txt").write_text("no frame")
+    media, frames = read(tmp_path, "tree")
+    assert media.names == ["seq_2/0.png", "seq_2/1.png", "seq_10/0.png"]
+    assert levels(frames) == [0, 1, 2]
+
+
 def test_a_truncated_tar_is_an_error_with_a_remedy(tmp_path):
     (tmp_path / "clip.tar").write_bytes(b"\x1f\x8b" + b"rubbish" * 99)
     with pytest.raises(WorkbookError, match="damaged archive"):

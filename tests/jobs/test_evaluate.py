@@ -11,6 +11,7 @@ from dfrepro import params
 from dfrepro.data.manifest import Face, FaceStore
 from dfrepro.errors import WorkbookError
 from dfrepro.evaluate import metrics, scores
+from dfrepro.evaluate.embedding import neighbour_agreement
 from dfrepro.evaluate.predict import predict
 from dfrepro.jobs.evaluate import evaluate_run
 from dfrepro.methods.pim import run as backbone
@@ -118,16 +119,48 @@ def test_a_set_without_test_faces_is_an_error_and_leaves_no_scores(tmp_path, spe
     assert not (tmp_path / "scores").exists()
 
 
+def test_separability_is_of_the_runs_own_reals_and_fakes_clean_and_shifted(tmp_path, spec):
+    store = write(tmp_path / "own", "ffpp", (0, 1))
+    of_set = spec | {"data": spec["data"] | {"manipulations": ["fake"]}}
+    evaluated(tmp_path, of_set, {OWN: store})
+    measured = pd.read_csv(tmp_path / "scores" / "measured.csv").set_index("metric")["value"]
+    rows = pd.read_parquet(tmp_path / "scores" / "features.parquet")
+    features = np.load(tmp_path / "scores" / "features.npy")
+    videos = (rows.manipulation + "/" + rows.video).to_numpy()
+    for condition, metric in (("clean", "separability"), ("shifted", "separability_shifted")):
+        these = (rows.condition == condition).to_numpy()
+        alone = neighbour_agreement(features[these], rows.label.to_numpy()[these], videos[these])
+        if condition == "clean":  # standardised by themselves, as the function does on its own
+            assert measured[metric] == pytest.approx(alone)
+        assert 0 <= measured[metric] <= 1
+
+
+def test_the_probes_positive_control_is_a_condition_by_name(tmp_path, spec):
+    evaluated(tmp_path, spec, {OWN: write(tmp_path / "own", "ffpp", (0, 1))}, conditions=["strong-shift"])
+    found = scores.read(tmp_path / "scores")
+    by = {name: part.margin.to_numpy() for name, part in found.groupby("condition")}
+    assert set(by) == {"clean", "shifted", "strong-shift"}
+    assert np.abs(by["strong-shift"] - by["clean"]).mean() > np.abs(by["shifted"] - by["clean"]).mean()
+
+
+def test_a_network_trained_with_pim_is_the_same_with_it_attached_idle_or_at_zero(tmp_path, spec):
+    with_pim = spec | {"step": spec["step"] | {"alpha": 1.0}}
+    evaluated(tmp_path, with_pim, {OWN: write(tmp_path / "own", "ffpp", (0, 1))})
+    measured = pd.read_csv(tmp_path / "scores" / "measured.csv").set_index("metric")["value"]
+    assert measured["inference_difference"] == measured["identity_difference"] == 0
+    assert 0 < measured["mu_share"] < 1
+
+
 def test_the_fakes_of_a_set_without_reals_are_scored_with_the_test_reals_of_another(tmp_path, spec):
     """DF40's reals are FF++'s: FIA-USA, Appendix G. Reals of its own, which some methods have, are left out."""
     own, fakes = write(tmp_path / "own", "ffpp", (0, 1)), write(tmp_path / "df40", "df40", (0, 1))
     _, values, undefined = evaluated(tmp_path, spec, {OWN: own, "df40": fakes}, reals={"df40": OWN})
-    scores = pd.read_parquet(tmp_path / "scores" / "scores.parquet").query("condition == 'clean'")
-    by = {name: part.set_index(["label", "video", "frame"]).score for name, part in scores.groupby("dataset")}
+    found = scores.read(tmp_path / "scores").query("condition == 'clean'")
+    by = {name: part.set_index(["label", "video", "frame"]).margin for name, part in found.groupby("dataset")}
     pd.testing.assert_series_equal(by["df40"].loc[0], by["ffpp"].loc[0])
     assert len(by["df40"].loc[1]) == 6
     joined = pd.concat(
-        [scores.query("dataset == 'df40' and label == 1"), scores.query("dataset == 'ffpp' and label == 0")]
+        [found.query("dataset == 'df40' and label == 1"), found.query("dataset == 'ffpp' and label == 0")]
     )
     assert values["df40"] == {"video_auc": metrics.video_auc(joined)}
     assert not any(undefined.values())

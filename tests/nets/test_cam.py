@@ -6,6 +6,7 @@ import torch
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
+from dfrepro.errors import WorkbookError
 from dfrepro.nets.cam import grad_cam, share_inside
 from dfrepro.nets.detector import Backbone, build_detector
 
@@ -52,9 +53,11 @@ def test_the_mode_and_the_gradients_are_left_as_they_were(images):
     assert all(parameter.grad is None for parameter in detector.parameters())
 
 
-def test_tokens_of_a_vit_become_a_map(images):
+def test_a_network_whose_patches_reach_no_logit_at_any_stage_is_an_error(images):
     detector = build_detector(Backbone("test_vit", 64, {"img_size": 64}), seed=0)
-    assert grad_cam(detector, images).shape == (3, 64, 64)
+    detector.backbone.feature_info = []
+    with pytest.raises(WorkbookError, match="depend on no map"):
+        grad_cam(detector, images)
 
 
 def test_share_inside_is_the_mass_under_the_mask_and_nan_for_an_empty_map():

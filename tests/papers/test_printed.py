@@ -144,7 +144,7 @@ def test_the_row_without_pcr_is_the_duplicate():
     t6, t8 = table("fia_usa", "T6a").set_index("setting"), table("fia_usa", "T8").set_index("run")
     columns = ["dfdcp", "diff_fs", "diff_fe"]
     assert (t6.loc["w/o PCR", columns] == t6.loc["w/o RCR", columns]).all()
-    assert round(t6.loc["w/o RCR", "cdf_v2"] / 100, 3) == t8.loc["fiausa-no-rcr", "cdf_v2"]
+    assert round(t6.loc["w/o RCR", "cdf_v2"] / 100, 3) == t8.loc["fiausa-no-rcr-fpn", "cdf_v2"]
 
 
 def test_who_is_best_where_the_texts_say_otherwise():

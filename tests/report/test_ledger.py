@@ -1,9 +1,12 @@
+import re
+
 import pandas as pd
 import pytest
 import yaml
 
 from dfrepro.errors import WorkbookError
 from dfrepro.report import ledger
+from dfrepro.report.evidence import Evidence
 from dfrepro.report.schema import load_claims
 
 
@@ -42,6 +45,21 @@ def test_a_row_without_results_is_shown_as_not_run():
     shown = ledger.beside("pim", "VI", results([]))
     assert len(shown) == len(ledger.table("pim", "VI"))
     assert set(shown["cdf (stand-in)"]) == {"not run"}
+
+
+def test_the_study_has_a_column_of_its_own_with_its_interval_and_what_it_has_is_no_longer_missing():
+    tests = ("cdfv2", "dfdcp", "dfdc", "wdf")
+    rows = [("pim-ffpp", seed, test, "video_auc", 0.7 + seed / 100) for seed in range(5) for test in tests]
+    shown = ledger.beside("pim", "VI", results([]), study=Evidence(results(rows))).set_index("r")
+    mean, low, high = map(float, re.findall(r"[\d.]+", shown.loc["0.1", "cdf (study)"]))
+    assert low < mean == 72.0 < high
+    assert shown.loc["0.1", "average (study)"] == shown.loc["0.1", "cdf (study)"]
+    assert shown.loc["0.1", "cdf (stand-in)"] == shown.loc["0.1", "average (stand-in)"] == ""
+    assert shown.loc["0.05", "cdf (study)"] == shown.loc["0.05", "cdf (stand-in)"] == "not run"
+    ours = ledger.beside("pim", "VI", results(rows[:4]), study=Evidence(results(rows))).set_index("r")
+    assert ours.loc["0.1", "cdf (stand-in)"] == pytest.approx(70)
+    others = ledger.beside("pim", "V", results([]), study=Evidence(results(rows)))
+    assert "not reproduced" in set(others["cdf (study)"])
 
 
 def test_another_papers_detector_is_shown_as_not_reproduced():

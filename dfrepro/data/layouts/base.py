@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 Split = Literal["train", "val", "test"]
-Kind = Literal["video", "frames", "tar", "image"]
+Kind = Literal["video", "frames", "tree", "tar", "image"]
 Level = Literal["error", "missing", "note"]
 REAL, FAKE = 0, 1
 
@@ -26,7 +26,7 @@ class Video:
     identities: tuple[str, ...]  # people, or the nearest thing the layout tells; comparable within one dataset
     compression: str  # "raw" | "c23" | "c40" | "" where the layout does not tell
     path: Path  # what `kind` says
-    kind: Kind = "video"  # a video file | a folder of frames | a tar of frames (members by name) | one image file
+    kind: Kind = "video"  # a video file | a folder of frames | a tree of such | a tar of frames | one image file
     mask: Path | None = None  # mask video, or folder of mask frames
     landmarks: Path | None = None  # folder of <frame>.npy, (81, 2) in frame pixels: DeepfakeBench's preprocessed form
 

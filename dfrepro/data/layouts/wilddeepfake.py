@@ -1,11 +1,11 @@
 """WildDeepfake (Zi et al., ACM MM 2020): face crops, not videos.
 
-    {real,fake}_{train,test}/<clip>/**/<frame>.png      unpacked
+    {real,fake}_{train,test}/<clip>/**/<frame>.png      unpacked, with or without a folder for each face sequence
     {real,fake}_{train,test}/<clip>.tar.gz              as downloaded; read in place, never unpacked
 
-The folders may lie one level down, in `deepfake_in_the_wild/`. The download's tars hold one folder per face sequence:
-unpacked, each such folder is a clip; still packed, the tar is one. Who is in a clip is not published, so the identity
-is the numbered clip (the tar) that a sequence comes from.
+The folders may be one level down, in `deepfake_in_the_wild/`. A numbered clip (a tar) is one of the set's 707 videos
+and holds one folder per face sequence, of which there are 7,314. Here the clip is the video, packed or not: papers
+report AUC by video. Who is in a clip is not published, so it is its own identity.
 """
 
 import re
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
-from dfrepro.data.layouts.base import FAKE, REAL, Split, Video
+from dfrepro.data.layouts.base import FAKE, REAL, Kind, Split, Video
 from dfrepro.data.layouts.listing import file_names, image_folders
 from dfrepro.data.layouts.reader import Reader, Reading, some
 from dfrepro.errors import WorkbookError
@@ -44,11 +44,12 @@ def _read_folder(reading: Reading, folder: Path, label: int, split: Split) -> No
     clips = {str(clip.relative_to(folder)): clip for clip in image_folders(folder)}
     if "." in clips:
         raise WorkbookError("frames lie directly in here", where=folder, remedy="each clip needs a folder of its own")
-    unpacked = {name.split("/")[0] for name in clips}
+    unpacked = sorted({name.split("/")[0] for name in clips})
     manipulation = "fake" if label == FAKE else "original"
-    for name, path in clips.items():
-        people = (f"{folder.name}/{name.split('/')[0]}",)
-        reading.videos.append(Video("wdf", manipulation, f"{split}/{name}", label, split, people, "", path, "frames"))
+    for name in unpacked:
+        people, kind = (f"{folder.name}/{name}",), cast(Kind, "frames" if name in clips else "tree")
+        key = f"{split}/{name}"
+        reading.videos.append(Video("wdf", manipulation, key, label, split, people, "", folder / name, kind))
     both = set()
     for name, path in _tars(folder):
         if name in unpacked:

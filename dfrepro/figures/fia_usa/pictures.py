@@ -94,8 +94,11 @@ class Ranking(NamedTuple):
     pair: Pair
 
 
-def ranking(p: "Params", run: str, seed: int, face: RealFace) -> Ranking:
-    """The ranking that the run began with, made again from its seed, and how C2 answers to a forgery of `face`."""
+def ranking(p: "Params", run: str, seed: int, face: RealFace, draws: int | None = None) -> Ranking:
+    """The ranking that the run began with, made again from its seed, and how C2 answers to a forgery of `face`.
+
+    `draws`: the seed of other pseudo-fakes, for the same network to be ranked on.
+    """
     from dfrepro.jobs import pipeline
     from dfrepro.methods.fia_usa import run as recipes
     from dfrepro.methods.fia_usa.affs import unit_range
@@ -103,7 +106,8 @@ def ranking(p: "Params", run: str, seed: int, face: RealFace) -> Ranking:
 
     spec = p.spec(run, seed)
     detector = recipes.build(spec)
-    ranked, errors = recipes.ranking(detector, training_data(spec, pipeline.inputs(p, run, seed)), spec)
+    drawn = spec if draws is None else spec | {"seed": draws}
+    ranked, errors = recipes.ranking(detector, training_data(drawn, pipeline.inputs(p, run, seed)), spec)
     assert detector.selection is not None
     detector.selection.keep_least(errors)
     pair = forge(face, "hull", "ae", seed=3)

@@ -83,7 +83,7 @@ def difference(picture: np.ndarray, other: np.ndarray, gain: float) -> np.ndarra
 # --- AFFS and RCR -------------------------------------------------------------------------------------------------
 
 
-def draw_ranking(found: "Ranking", best: int = 7, worst: int = 4) -> "Figure":
+def draw_ranking(found: "Ranking", best: int = 14, worst: int = 4) -> "Figure":
     """Draw Figure 13: a pair and its mask, C2's best and worst answers to it, and every stage's sorted errors."""
     import matplotlib.pyplot as plt
 
@@ -147,13 +147,16 @@ def draw_history(histories: Mapping[str, pd.DataFrame]) -> "Figure":
     """Draw Eq. 4 and Eq. 6 over the epochs of training, and the share of pairs that RCR has to skip."""
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, 3, figsize=(10, 3.1))
-    titles = {"ce": "Cross-entropy", "pcr": "PCR, Eq. 4", "icr": "ICR, Eq. 6"}
+    titles = {"ce": "Cross-entropy", "pcr": "PCR, Eq. 4", "icr": "ICR, Eq. 6", "skipped": "Pairs that RCR skips"}
+    figure, axes = plt.subplots(1, len(titles), figsize=(12.5, 3.1))
     for axis, (part, title) in zip(axes, titles.items()):
         for (name, history), colour in zip(histories.items(), (plots.REAL, plots.FAKE, "0.45")):
             if part in history:
                 axis.plot(history.epoch, history[part], "-o", ms=3, c=colour, label=name)
-        axis.axhline(LN2, c="0.6", lw=1, ls=":")
+        if part == "skipped":
+            axis.set_ylim(0, 1)
+        else:
+            axis.axhline(LN2, c="0.6", lw=1, ls=":")
         axis.set(title=title, xlabel="epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)
     axes[0].annotate("ln 2", (0.02, LN2), xycoords=("axes fraction", "data"), va="bottom", color="0.4", fontsize=9)
@@ -213,9 +216,9 @@ def of_ours(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of a table that a run of ours stands for, without the columns in which nothing could be measured."""
     rows = table[table.run != ""]
     measured = [name for name in rows if name.endswith(f"({table.attrs['label']})")]
-    empty = [name for name in measured if not rows[name].map(np.isreal).any()]
-    drop = [*empty, *(name.rsplit(" (", 1)[0] + " (printed)" for name in empty)]
-    return rows.drop(columns=drop)
+    names = [name.rsplit(" (", 1)[0] for name in measured if not rows[name].map(np.isreal).any()]
+    empty = [name for name in names if not rows.get(f"{name} (study)", pd.Series(dtype=str)).str.contains(r"\d").any()]
+    return rows.drop(columns=[column for column in rows if column.rsplit(" (", 1)[0] in empty])
 
 
 def _bare(figure: "Figure", axes: np.ndarray, titles: Sequence[str] = ()) -> "Figure":

@@ -10,7 +10,6 @@ from torch.nn import functional
 
 from dfrepro.data.dataset import centre, select
 from dfrepro.evaluate import cost as focus_cost
-from dfrepro.methods.focus import detector as focus
 from dfrepro.methods.focus.supervision import PAIRED, as_targets, raw_maps
 from dfrepro.report.plots import LABELS
 
@@ -55,6 +54,21 @@ class Picked:
         side = self.faces.shape[1]
         return functional.interpolate(maps[:, None], (side, side), mode="bilinear", align_corners=False)[:, 0].numpy()
 
+    def seen(self, kind: str, run: "TrainedRun | None", pairs: "Pairs | None") -> np.ndarray:
+        """Figure 7: maps of a kind on reals too, where FoCus' is Eq. 9: (N, s, s), not negative, 1 the kind's largest.
+
+        One scale for all faces: a kind that marks reals as it marks fakes is seen to. Zeros for faces without a pair.
+        """
+        side = self.faces.shape[1]
+        if kind == "focus" and run is not None:
+            maps = torch.from_numpy(self.car(run, class_1=True))
+        else:
+            reals = None if kind not in PAIRED or pairs is None else self._reals(pairs)
+            maps = raw_maps(kind, self.images, network=None if run is None else run.detector(), reals=reals)  # type: ignore[arg-type]
+            maps = maps.detach().float().clamp_min(0)
+            maps = functional.interpolate(maps[:, None], (side, side), mode="bilinear", align_corners=False)[:, 0]
+        return (maps / maps.max().clamp_min(1e-12)).numpy()
+
     def _reals(self, pairs: "Pairs") -> Tensor:
         found = self.faces.copy()
         has = pairs.has(self.rows)
@@ -66,39 +80,51 @@ def _spread(rows: np.ndarray, n: int) -> np.ndarray:
     return rows[np.linspace(0, len(rows) - 1, n + 2).astype(int)[1:-1]]
 
 
-def maps_of(wb: "Workbook", picked: Picked, names: dict[str, str]) -> dict[str, np.ndarray]:
-    """Kinds of map side by side, by title; those that the grid leaves out are not in it. `names`: maps -> title."""
+def maps_of(
+    wb: "Workbook", picked: Picked, names: dict[str, str], *, on_reals: bool = False, paired: bool = True
+) -> dict[str, np.ndarray]:
+    """Kinds of map side by side, by title; those that the grid leaves out are not in it. `names`: maps -> title.
+
+    As they supervise (`Picked.targets`), or with `on_reals` as Figure 7 has them (`Picked.seen`). `paired` False leaves
+    the differences out: unpaired faces, as WDF's, have none.
+    """
     from dfrepro import places
     from dfrepro.data.pairs import Pairs
 
     made = {}
     for name, title in names.items():
         declared = wb.params.maps[name]
-        if wb.maps(name) is None:
+        if wb.maps(name) is None or not (paired or declared.kind not in PAIRED):
             continue
         run = wb.run(declared.run) if declared.run else None
         pairs = None if run else Pairs.open(places.pairs_folder(wb.params, wb.params.maps_dataset(name)))
-        made[title] = picked.targets(declared.kind, run, pairs)
+        made[title] = (picked.seen if on_reals else picked.targets)(declared.kind, run, pairs)
     return made
 
 
-def features(wb: "Workbook", run: str, datasets: tuple[str, ...], *, faces: int = 300) -> pd.DataFrame:
-    """Figure 9: one UMAP of a run's features on test faces of several sets: dataset, manipulation, label, x, y."""
+def features(wb: "Workbook", runs: dict[str, str], datasets: tuple[str, ...], *, faces: int = 300) -> pd.DataFrame:
+    """Figure 9: a UMAP a run of features of test faces of several sets: model, dataset, manipulation, label, x, y.
+
+    runs: run -> title of the model; those that the grid leaves out are not in it.
+    """
     from dfrepro.evaluate.embedding import umap
     from dfrepro.evaluate.predict import predict
 
-    trained = wb.run(run)
-    if trained is None:
-        return pd.DataFrame(columns=["dataset", "manipulation", "label", "x", "y"])
-    detector, seen = trained.detector(), []
-    for dataset in datasets:
-        store = wb.store(dataset)
-        rows = select(store.manifest, split="test")
-        few = rows[np.linspace(0, len(rows) - 1, min(faces, len(rows))).astype(int)]
-        seen.append(predict(detector, store, few, size=trained.window))
-    xy = umap(np.concatenate([each.features for each in seen]), seed=trained.seed)
-    table = pd.concat([each.frames for each in seen], ignore_index=True)
-    return table[["dataset", "manipulation", "label"]].assign(x=xy[:, 0], y=xy[:, 1])
+    tables = [pd.DataFrame(columns=["model", "dataset", "manipulation", "label", "x", "y"])]
+    for run, title in runs.items():
+        trained = wb.run(run)
+        if trained is None:
+            continue
+        detector, seen = trained.detector(), []
+        for dataset in datasets:
+            store = wb.store(dataset)
+            rows = select(store.manifest, split="test")
+            few = rows[np.linspace(0, len(rows) - 1, min(faces, len(rows))).astype(int)]
+            seen.append(predict(detector, store, few, size=trained.window))
+        xy = umap(np.concatenate([each.features for each in seen]), seed=trained.seed)
+        table = pd.concat([each.frames for each in seen], ignore_index=True)
+        tables.append(table[["dataset", "manipulation", "label"]].assign(model=title, x=xy[:, 0], y=xy[:, 1]))
+    return pd.concat([table for table in tables if len(table)] or tables, ignore_index=True)
 
 
 def costs(wb: "Workbook", names: dict[str, str], *, batch: int = 16, repeats: int = 3) -> pd.DataFrame:
@@ -123,35 +149,13 @@ def _blank(spec: dict[str, Any], batch: int) -> Tensor:
     return torch.zeros(batch, 3, side, side, dtype=torch.uint8)
 
 
-def losses(wb: "Workbook", lams: tuple[float, ...], *, steps: int = 60, batch: int = 16) -> pd.DataFrame:
-    """Figure 11: L_cls and L_loc of FoCus over its first steps for each λ, from the same start on the same faces."""
-    from dfrepro.jobs.kinds import recipes
-    from dfrepro.train.draws import window
+def losses(wb: "Workbook", runs: dict[float, str]) -> pd.DataFrame:
+    """Figure 11: L_cls and L_loc along the trainings of runs that differ in λ, at the scale's own budget.
 
-    name, p = "focus-map-focus", wb.params
-    spec = p.spec(name, p.seeds[0])
-    store = wb.store(p.run(name).data.dataset)
-    rows = select(store.manifest, split="train", frames=spec["training"]["frames"])
-    labels = store.manifest["label"].to_numpy()
-    sides, rng = [rows[labels[rows] == label] for label in (0, 1)], np.random.default_rng(0)
-    order = [np.concatenate([rng.choice(side, batch // 2) for side in sides]) for _ in range(steps)]
-    found = []
-    for lam in lams:
-        detector, loss = (
-            recipes(spec).build(spec | {"backbone": spec["backbone"] | {"pretrained": False}}).train(),
-            focus.FocusLoss(loc=lam),
-        )
-        optimiser = torch.optim.AdamW(detector.parameters(), lr=1e-3)
-        with torch.random.fork_rng(devices=[]):  # Gumbel noise
-            torch.manual_seed(0)
-            for step, these in enumerate(order):
-                faces = centre(store.faces[np.sort(these)], window(spec, store.meta))
-                images = torch.from_numpy(np.ascontiguousarray(faces)).permute(0, 3, 1, 2)
-                total, parts = loss(
-                    detector, {"image": images, "label": torch.from_numpy(labels[np.sort(these)]).long()}
-                )
-                optimiser.zero_grad()
-                total.backward()
-                optimiser.step()
-                found.append((lam, step, float(parts["cls"].detach()), float(parts["loc"].detach())))
-    return pd.DataFrame(found, columns=["lam", "step", "cls", "loc"])
+    runs: λ -> run. Columns lam, epoch, cls, loc; runs that the grid leaves out are not in it.
+    """
+    tables = [pd.DataFrame(columns=["lam", "epoch", "cls", "loc"])]
+    for lam, run in runs.items():
+        if (trained := wb.run(run)) is not None:
+            tables.append(trained.history[["epoch", "cls", "loc"]].assign(lam=lam))
+    return pd.concat([table for table in tables if len(table)] or tables, ignore_index=True)

@@ -15,8 +15,12 @@ KINDS = {
     "focus": "FoCus", "no-carp": "FoCus −CARP", "no-cl": "FoCus −CL", "no-competition": "FoCus, no competition",
     "rgb": "FoCus, RGB alone", "attention": "attention", "gradcam": "Grad-CAM", "scorecam": "Score-CAM",
     "pixel": "|real − fake|", "pixel01": "|real − fake| > .1", "ssim": "1 − SSIM", "shuffled": "FoCus, shuffled",
+    "true": "true masks", "focus-hq": "FoCus, HQ", "positive-hq": "FoCus, HQ: Σ p ReLU",
+    "pooled-hq": "FoCus, HQ: Σ GAP(F) F",
+    "attention-hq": "attention, HQ", "shuffled-hq": "FoCus, HQ, shuffled",
 }  # fmt: skip
-DIRECT = ["map_auc", "map_iou", "chance_iou", "map_mass_real", "map_mass_fake", "sobel_interior"]
+DIRECT = ["map_auc", "map_auc_seam", "map_iou", "chance_iou", "map_mass_real", "map_mass_fake", "map_mass_ratio",
+          "eq4_eq9", "sobel_interior"]  # fmt: skip
 PREFIX = "focus-map-"
 NOT_RUN = "not run"
 CONDITIONS = ("saturation", "contrast", "blocks", "noise", "blur", "pixelation", "video")
@@ -85,14 +89,22 @@ def _outline(axis: "Axes", mask: np.ndarray) -> None:
 
 
 def draw_features(rows: pd.DataFrame) -> "Figure":
-    """Draw Figure 9, one embedding with a panel a test set (columns dataset, label, x, y)."""
+    """Draw Figure 9: a row a model, a panel a test set, coloured by manipulation (columns as `pictures.features`)."""
     import matplotlib.pyplot as plt
 
-    sets = list(dict.fromkeys(rows.dataset))
-    figure, axes = plt.subplots(1, len(sets), figsize=(4.2 * len(sets), 3.9), sharex=True, sharey=True, squeeze=False)
-    for axis, name in zip(axes[0], sets):
-        axis.scatter(rows.x, rows.y, s=6, c="0.86", linewidths=0, rasterized=True)
-        plots.embedding(axis, rows[rows.dataset == name], title=plots.SETS.get(name, name), legend=axis is axes[0, 0])
+    models, sets = list(dict.fromkeys(rows.model)), list(dict.fromkeys(rows.dataset))
+    shape = max(1, len(models)), max(1, len(sets))
+    figure, axes = plt.subplots(*shape, figsize=(4.4 * shape[1], 3.9 * shape[0]), squeeze=False)
+    kinds = list(dict.fromkeys(rows.manipulation[rows.label == 1]))
+    colours = dict(zip(kinds, plt.get_cmap("Dark2")(np.arange(len(kinds)))))
+    for line, model in zip(axes, models):
+        for axis, name in zip(line, sets):
+            part = rows[(rows.model == model) & (rows.dataset == name)]
+            for kind, points in part.groupby("manipulation", sort=False):
+                colour = colours[kind] if points.label.iloc[0] else "0.72"
+                axis.scatter(points.x, points.y, s=9, color=colour, linewidths=0, label=plots.LABELS.get(kind, kind))
+            axis.set(title=f"{model}: {plots.SETS.get(name, name)}", xticks=[], yticks=[])
+            axis.legend(markerscale=2, fontsize=8, handletextpad=0.1)
     return figure
 
 
@@ -112,28 +124,52 @@ def draw_k(table: pd.DataFrame) -> "Figure | None":
     return figure
 
 
-def draw_losses(curves: pd.DataFrame) -> "Figure":
-    """Draw Figure 11, both losses over the steps for each λ (columns lam, step, cls, loc)."""
+def draw_losses(curves: pd.DataFrame) -> "Figure | None":
+    """Draw Figure 11, both losses by epoch for each λ (columns lam, epoch, cls, loc); None where none was run."""
     import matplotlib.pyplot as plt
 
     groups = list(curves.groupby("lam"))
+    if not groups:
+        return None
     figure, axes = plt.subplots(1, len(groups), figsize=(3.6 * len(groups), 3.1), sharey=True, squeeze=False)
     for axis, (lam, curve) in zip(axes[0], groups):
         for name, label, colour in (("cls", "L_cls", plots.FAKE), ("loc", "L_loc", plots.REAL)):
-            axis.plot(curve.step, curve[name], c=colour, lw=0.6, alpha=0.35)
-            axis.plot(curve.step, curve[name].rolling(10, min_periods=1).mean(), c=colour, label=label)
-        axis.set(title=f"λ = {lam:g}", xlabel="step")
+            axis.plot(curve.epoch, curve[name], "-o", ms=3, c=colour, label=label)
+        axis.set(title=f"λ = {lam:g}", xlabel="epoch")
     axes[0, 0].set_ylabel("loss")
     axes[0, 0].legend()
     return figure
 
 
+def within(scores: pd.DataFrame) -> pd.DataFrame:
+    """Table I: accuracy and AUC of frames of FF++, by kind of map (rows), on LQ and HQ (columns), mean over seeds.
+
+    In percent; a run that is not there reads "not run". What is printed of it is FoCus on LQ and a lead over the best.
+    """
+    from dfrepro.evaluate.metrics import margins, value
+
+    metrics = {"Acc": "accuracy", "AUC": "auc"}
+    clean = scores[(scores.condition == "clean") & (scores.dataset == "ffpp")]
+    kinds = ["ssim", "pixel", "pixel01", "attention", "focus", "none", "shuffled", "true"]
+    titles = KINDS | {"none": "no maps"}
+    columns = [f"{half} {name}" for half in ("LQ", "HQ") for name in metrics]
+    table = pd.DataFrame(NOT_RUN, pd.Index([titles[kind] for kind in kinds], name="maps"), columns, dtype=object)
+    for kind in kinds:
+        for half, ending in (("LQ", ""), ("HQ", "-hq")):
+            seeds = [group for _, group in clean[clean.run == f"focus-eval-{kind}{ending}"].groupby("seed")]
+            for name, metric in metrics.items():
+                if seeds:
+                    values = [value(metric, g.label.to_numpy(), margins(g)) for g in seeds]
+                    table.loc[titles[kind], f"{half} {name}"] = round(100 * float(np.mean(values)), 2)
+    return table
+
+
 def frame_aucs(scores: pd.DataFrame, runs: dict[int, str]) -> pd.DataFrame:
     """Frame AUC on each clean test set (columns) of each run that is there (rows, by its key), mean over seeds."""
-    from sklearn.metrics import roc_auc_score
+    from dfrepro.evaluate.metrics import frame_auc
 
     clean = scores[scores.condition == "clean"]
     groups = clean[clean.run.isin(runs.values())].groupby(["run", "seed", "dataset"])
-    values = groups.apply(lambda g: roc_auc_score(g.label, g.score), include_groups=False)
+    values = groups.apply(frame_auc, include_groups=False)
     table = values.groupby(["run", "dataset"]).mean().unstack() if len(values) else pd.DataFrame()
     return table.rename(index={run: key for key, run in runs.items()}).sort_index()

@@ -1,15 +1,20 @@
 """PIM's and DualFlat's figures (SPEC P1, Tables VI to IX, Figures 3 and 4): drawn from tables and maps."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
+from dfrepro.evaluate import metrics
 from dfrepro.report import plots
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+CROSS = ("cdfv2", "dfdcp", "dfdc", "wdf")
+BASELINE = "erm-ffpp"
 ARMS = {"ERM": plots.REAL, "PIM": plots.FAKE}
 
 
@@ -27,22 +32,47 @@ def draw_rise(curves: dict[str, pd.DataFrame]) -> "Figure":
     return figure
 
 
-def draw_sweep(tables: dict[str, tuple[pd.DataFrame, str]], label: str) -> "Figure":
-    """Draw the average cross-domain AUC over a swept parameter, the paper's and ours on their own axes.
+def gains(scores: pd.DataFrame, runs: Sequence[str], baseline: str) -> pd.DataFrame:
+    """How much each run gains over `baseline` in average cross-domain video AUC, in points: mean, low, high, by run.
 
-    `tables` maps a title to (the table beside its printed one, the swept column). A row that was not run has no dot.
+    `scores`: one row a face, with run and seed. Seeds are paired; low and high are the 95 % interval of Student's t
+    over them, missing for one seed alone. A run without scores is missing.
+    """
+    clean = scores[scores.dataset.isin(CROSS) & (scores.condition == "clean") & scores.run.isin([*runs, baseline])]
+    parts = clean.groupby(["run", "seed", "dataset"], observed=True)
+    auc = pd.Series({key: metrics.video_auc(part) for key, part in parts})
+    average = 100 * auc.groupby(level=[0, 1]).mean()  # points, by run and seed
+    lines = {}
+    for run in dict.fromkeys(runs):
+        if run not in average.index or baseline not in average.index:
+            lines[run] = (np.nan, np.nan, np.nan)
+            continue
+        change = (average[run] - average[baseline]).dropna()
+        half = stats.t.ppf(0.975, len(change) - 1) * change.sem() if len(change) > 1 and run != baseline else np.nan
+        lines[run] = (change.mean(), change.mean() - half, change.mean() + half)
+    return pd.DataFrame.from_dict(lines, orient="index", columns=["mean", "low", "high"])
+
+
+def draw_sweep(tables: dict[str, tuple[pd.DataFrame, str]], label: str, scores: pd.DataFrame) -> "Figure":
+    """Draw the change of the average cross-domain AUC against training without PIM, the paper's and ours on one axis.
+
+    `tables` maps a title to (the table beside its printed one, the swept column); `scores`: see `gains`. A run that is
+    not there has no dot.
     """
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, len(tables), figsize=(4.8 * len(tables), 3.4))
+    figure, axes = plt.subplots(1, len(tables), figsize=(4.8 * len(tables), 3.4), sharey=True)
     for axis, (title, (table, column)) in zip(np.atleast_1d(axes), tables.items()):
         x = table[column].astype(float)
-        axis.plot(x, table["average (printed)"], "--o", c="0.45", label="paper")
-        axis.set(title=title, xlabel={"r": "r", "alpha": "α"}[column], ylabel="average video AUC, %, paper")
-        ours = axis.twinx()
-        ours.plot(x, pd.to_numeric(table[f"average ({label})"], errors="coerce"), "-o", c=plots.FAKE, label=label)
-        ours.set_ylabel(f"here ({label})", color=plots.FAKE)
-        ours.spines["right"].set_visible(True)
+        printed = table["average (printed)"].astype(float)
+        axis.plot(x, printed - printed[table.run == BASELINE].iloc[0], "--o", c="0.45", label="paper")
+        ours = gains(scores, list(table.run), BASELINE).loc[table.run]
+        reach = np.abs(ours[["low", "high"]].sub(ours["mean"], axis=0)).T.to_numpy()
+        axis.errorbar(x, ours["mean"], yerr=np.nan_to_num(reach), fmt="-o", c=plots.FAKE, capsize=3, label=label)
+        axis.axhline(0, c="0.6", lw=1, ls=":")
+        axis.set(title=title, xlabel={"r": "r", "alpha": "α"}[column])
+    np.atleast_1d(axes)[0].set_ylabel("change of average video AUC, points")
+    np.atleast_1d(axes)[0].legend(fontsize=9)
     return figure
 
 

@@ -1,6 +1,6 @@
 """FoCus: where a face was forged, learned from labels alone, by two token encoders that compete for every position.
 
-"Learning to Discover Forgery Cues for Face Forgery Detection", TIFS 2023 (P4), Sec. III. The supplied text has lost
+"Learning to Discover Forgery Cues for Face Forgery Detection", TIFS 19, 2024 (P4), Sec. III. The supplied text has lost
 its formulas: the readings are named options of `FocusConfig`, their reasons in papers/focus/DEVIATIONS.md.
 
     t_m = encoder_m(image_m)                        tokens of the modalities m: RGB and a filtered image
@@ -29,7 +29,8 @@ from dfrepro.methods.focus.encoder import Positions, at_own_size, class_attentio
 from dfrepro.methods.focus.inputs import modality_filter
 from dfrepro.nets.detector import Backbone, Detector, Output
 
-Reading = Literal["expected", "label", "pooled"]
+Reading = Literal["expected", "positive", "label", "pooled", "pooled_all"]
+READINGS: tuple[Reading, ...] = get_args(Reading)
 FAKE = 1
 
 
@@ -40,8 +41,11 @@ class FocusConfig:
     modality: what the second encoder looks at; "none" is RGB alone. k: maps a class. carp: False takes the class
     token's attention for the CAR map (−CARP). cl: False takes the larger of the two maps (−CL), without a fused head.
     competition: False scores each stream by itself (P4-C7). tau: temperature of the Gumbel softmax.
-    kernel: side of CARP's convolution, 1 or 3. car_map: "expected" (Eq. 4 as above); "label", mean_k F_yk; "pooled",
-    Σ_k GAP(F_yk) F_yk. fusion: "replace" (Eq. 5 as above) or "add", A_1 + B ⊙ A_2. gumbel: noise is added to the
+    kernel: side of CARP's convolution, 1 or 3. lam: λ of Eq. 8, which is a run's setting for Figure 11.
+    car_map: how Eq. 4 and 9 are read: "expected", as above; "positive", Σ_c p_c ReLU(mean_k F_ck), in which a class
+    that speaks against a place cannot cancel the other; "label", mean_k F_yk; "pooled", Σ_k GAP(F_yk) F_yk;
+    "pooled_all", that summed over both classes. It changes maps, not the training: `read_as`.
+    fusion: "replace" (Eq. 5 as above) or "add", A_1 + B ⊙ A_2. gumbel: noise is added to the
     "scores", or to their "log_softmax" (the same), or to their "softmax" (which flattens the choice). positions: fixed
     "pretrained" ones (sines and cosines without pretrained weights), or "sincos". sobel: "grey" filters the mean
     colour.
@@ -55,6 +59,7 @@ class FocusConfig:
     tau: float = 1.0
     kernel: Literal[1, 3] = 1
     car_map: Reading = "expected"
+    lam: float = 0.1
     fusion: Literal["replace", "add"] = "replace"
     gumbel: Literal["scores", "log_softmax", "softmax"] = "scores"
     positions: Positions = "pretrained"
@@ -65,8 +70,9 @@ class FocusConfig:
             if get_args(hint) and getattr(self, name) not in get_args(hint):
                 known = ", ".join(str(value) for value in get_args(hint))
                 raise WorkbookError(f"{name} is {getattr(self, name)!r}", where="FoCus", remedy=f"Choose of {known}")
-        if self.k < 1 or self.tau <= 0:
-            raise WorkbookError(f"k is {self.k} and tau {self.tau}", where="FoCus", remedy="Both must be positive")
+        if self.k < 1 or self.tau <= 0 or self.lam <= 0:
+            values = f"k is {self.k}, tau {self.tau} and lam {self.lam}"
+            raise WorkbookError(values, where="FoCus", remedy="All must be positive")
         if self.modality == "none" and not self.cl:
             raise WorkbookError("RGB alone has no maps to fuse", where="FoCus", remedy="Leave `cl` as it is")
 
@@ -84,6 +90,8 @@ VARIANTS: Mapping[str, FocusConfig] = {
     "k1": FocusConfig(k=1),
     "k8": FocusConfig(k=8),
     "k64": FocusConfig(k=64),
+    "lambda001": FocusConfig(lam=0.01),
+    "lambda1": FocusConfig(lam=1.0),
 }
 
 
@@ -113,7 +121,7 @@ class CARP(nn.Module):
 
     def __init__(self, dim: int, config: FocusConfig):
         super().__init__()
-        self.k, self.pooled = config.k, config.car_map == "pooled"
+        self.k, self.pooled = config.k, config.car_map in ("pooled", "pooled_all")
         self.conv = nn.Conv2d(dim, 2 * config.k, config.kernel, padding=config.kernel // 2)
 
     def forward(self, g: Tensor) -> tuple[Tensor, Tensor]:
@@ -135,18 +143,23 @@ def evidence(f: Tensor, pooled: bool = False) -> Tensor:
 def car_map(evidence: Tensor, z: Tensor, reading: Reading, labels: Tensor | None = None) -> Tensor:
     """Eq. 4: the CAR map (..., h, w) of evidence (..., 2, h, w) and logits z (..., 2).
 
-    The readings but "expected" need a class: `labels` (...), or where there are none the predicted one.
+    "label" and "pooled" need a class: `labels` (...), or where there are none the predicted one.
     """
-    if reading == "expected":
-        return (z.softmax(-1)[..., None, None] * evidence).sum(-3)
+    if reading in ("expected", "positive"):
+        parts = evidence.clamp_min(0) if reading == "positive" else evidence
+        return (z.softmax(-1)[..., None, None] * parts).sum(-3)
+    if reading == "pooled_all":
+        return evidence.sum(-3)
     y = z.argmax(-1) if labels is None else labels.expand(z.shape[:-1])
     return torch.where(y[..., None, None] == FAKE, evidence[..., 1, :, :], evidence[..., 0, :, :])
 
 
 def class_1_map(evidence: Tensor, z: Tensor, reading: Reading) -> Tensor:
     """Eq. 9: what speaks for a fake, whatever the face is. Shapes as in `car_map`."""
-    weight = z.softmax(-1)[..., FAKE, None, None] if reading == "expected" else 1.0
-    return weight * evidence[..., FAKE, :, :]
+    of_fake = evidence[..., FAKE, :, :]
+    if reading in ("expected", "positive"):
+        return z.softmax(-1)[..., FAKE, None, None] * (of_fake.clamp_min(0) if reading == "positive" else of_fake)
+    return of_fake
 
 
 class AttentionHead(nn.Module):
@@ -323,6 +336,14 @@ class Focus(nn.Module):
         rgb, other = streams.unbind(1)
         return (rgb if self.config.fusion == "add" else (1 - b) * rgb) + b * other
 
+    def read_as(self, reading: Reading) -> "Focus":
+        """This network, its maps read in another way (`FocusConfig.car_map`); it says and learns what it did."""
+        self.config = replace(self.config, car_map=reading)
+        for module in self.modules():
+            if isinstance(module, CARP):
+                module.pooled = reading in ("pooled", "pooled_all")
+        return self
+
     def second_share(self, images: Tensor) -> Tensor:
         """The share of tokens taken from the second modality, (B,) in [0, 1], in evaluation mode (P4-C7)."""
         return self._at_rest(images).selection.mean(1)
@@ -387,5 +408,5 @@ class FocusLoss:
 
 def loss_of(config: FocusConfig, loss: FocusLoss | None = None) -> FocusLoss:
     """The loss of a variant: without CL there is no fused head, and L_loc is all there is."""
-    loss = loss or FocusLoss()
+    loss = loss or FocusLoss(loc=config.lam)
     return loss if config.cl else replace(loss, cls=0.0)

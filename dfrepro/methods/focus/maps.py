@@ -26,7 +26,7 @@ from dfrepro.data.pairs import Pairs
 from dfrepro.errors import WorkbookError
 from dfrepro.files import atomic_folder, read_json, write_json
 from dfrepro.methods.focus.detector import Focus, interior
-from dfrepro.methods.focus.supervision import PAIRED, as_targets, map_mass, raw_maps, score_maps, shuffled
+from dfrepro.methods.focus.supervision import PAIRED, agreement, as_targets, map_mass, raw_maps, score_maps, shuffled
 from dfrepro.train.ingredients import Measurement
 
 MOST = 64  # side of a stored target at most: the map branch ends at a quarter of its input
@@ -56,7 +56,8 @@ class Source:
         for start in range(0, len(rows), BATCH):
             these = rows[start : start + BATCH]
             reals = None if self.pairs is None else _images(centre(self.pairs.of(these), self.side))
-            maps = raw_maps(self.kind, self.faces(these), network=self.network, reals=reals)  # type: ignore[arg-type]
+            masks = true_masks(self, these) if self.kind == "true" else None
+            maps = raw_maps(self.kind, self.faces(these), network=self.network, reals=reals, masks=masks)  # type: ignore[arg-type]
             yield maps.cpu()
 
     def targets(self, fakes: np.ndarray, split: Literal["train", "test"]) -> Tensor:
@@ -70,6 +71,8 @@ class Source:
 
     def known(self, fakes: np.ndarray) -> np.ndarray:
         """Those of `fakes` that a map can be made of."""
+        if self.kind == "true":
+            return fakes[self.store.manifest["mask"].to_numpy()[fakes] >= 0]
         return fakes if self.pairs is None else fakes[self.pairs.has(fakes)]
 
 
@@ -151,7 +154,7 @@ def measure(source: Source, frames: int) -> list[Measurement]:
     found: dict[str, float] = {}
     if len(fakes):
         scores = score_maps(source.targets(fakes, "test"), true_masks(source, fakes)).as_dict()
-        found |= {name: scores[name] for name in ("map_auc", "map_auc_face", "map_iou", "chance_iou")}
+        found |= {name: scores[name] for name in ("map_auc", "map_auc_face", "map_auc_seam", "map_iou", "chance_iou")}
     if isinstance(source.network, Focus) and source.kind == "focus" and not source.shuffle:
         found |= _of_focus(source, source.network, rows, labels)
     dataset = str(store.manifest["dataset"].iloc[0])
@@ -159,9 +162,13 @@ def measure(source: Source, frames: int) -> list[Measurement]:
 
 
 def _of_focus(source: Source, network: Focus, rows: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Mass of the class-1 maps (Eq. 9), and how far the second stream's share of tokens is from none or all."""
+    """Mass of the class-1 maps (Eq. 9), whether Eq. 4 and 9 agree on fakes (Sec. IV-C calls their difference
+    "negligible"), and how far the second stream's share of tokens is from none or all."""
     maps = _batched(source, rows, lambda faces: network.car_maps(faces, class_1=True).fused)
     found = map_mass(maps, torch.from_numpy(labels))
+    if len(fakes := np.flatnonzero(labels == 1)):
+        eq_4 = _batched(source, rows[fakes], lambda faces: network.car_maps(faces).fused)
+        found["eq4_eq9"] = agreement(eq_4.clamp_min(0), maps[torch.from_numpy(fakes)].clamp_min(0))
     if network.config.cl and network.config.modality != "none":
         found["sobel_interior"] = interior(_batched(source, rows, network.second_share))
     return found

@@ -19,9 +19,10 @@ from torch.nn import functional
 
 from dfrepro.errors import WorkbookError
 from dfrepro.methods.focus.detector import FAKE, Focus
-from dfrepro.methods.focus.encoder import TokenDetector, on_grid
+from dfrepro.methods.focus.encoder import TokenDetector
 from dfrepro.nets.cam import grad_cam
 from dfrepro.nets.detector import Detector
+from dfrepro.nets.layout import layout_of
 
 THRESHOLD = 0.1  # of "pixel-wise difference@0.1"
 SSIM_SIGMA, SSIM_RADIUS = 1.5, 5  # the 11 × 11 Gaussian window of Wang et al., TIP 2004
@@ -116,7 +117,7 @@ def score_cam(detector: Detector, images: Tensor, *, target: int = FAKE, batch: 
     detector.eval()
     try:
         x = detector.preprocess(images)  # (B, 3, S', S')
-        features = _as_grid(detector, detector.read(x).maps)  # (B, C, h, w)
+        features = layout_of(detector).as_map(detector.read(x).maps)  # (B, C, h, w)
         cams = [_score_cam(detector, image, maps, target, batch) for image, maps in zip(x, features)]
     finally:
         detector.train(training)
@@ -131,10 +132,6 @@ def _score_cam(detector: Detector, image: Tensor, features: Tensor, target: int,
     logits = [detector.read(image * mask).logits[:, target] for mask in _min_max(large).split(batch)]
     weights = torch.cat(logits).softmax(0)  # (C,)
     return (weights[:, None, None] * large[:, 0]).sum(0).clamp_min(0)
-
-
-def _as_grid(detector: Detector, maps: Tensor) -> Tensor:
-    return maps if maps.ndim == 4 else on_grid(detector.backbone, maps)  # type: ignore[arg-type]
 
 
 @torch.no_grad()
@@ -160,7 +157,7 @@ PLAIN: dict[str, Callable[[TokenDetector, Tensor], Tensor]] = {
     "gradcam": grad_cam,
     "scorecam": score_cam,
 }
-KINDS = ("focus", *PAIRED, *PLAIN)
+KINDS = ("focus", "true", *PAIRED, *PLAIN)
 
 
 def raw_maps(
@@ -170,12 +167,16 @@ def raw_maps(
     network: Focus | TokenDetector | None = None,
     reals: Tensor | None = None,
     labels: Tensor | None = None,
+    masks: Tensor | None = None,
 ) -> Tensor:
     """Maps (B, h, w) of a kind in `KINDS` for faces (B, 3, S, S) as stored, before `as_targets`.
 
     "focus" wants a `Focus`, the kinds in `PLAIN` a `TokenDetector`, those in `PAIRED` the `reals` behind the images
-    (a real stands for itself). `labels`, where known, go to FoCus. Raises WorkbookError when the wanted is missing.
+    (a real stands for itself), "true" the set's own `masks` (B, S, S) uint8.
+    `labels`, where known, go to FoCus. Raises WorkbookError when the wanted is missing.
     """
+    if kind == "true" and masks is not None:
+        return masks.float() / 255
     if kind == "focus" and isinstance(network, Focus):
         return network.car_maps(images, labels).fused
     if kind in PLAIN and isinstance(network, TokenDetector):
@@ -186,7 +187,8 @@ def raw_maps(
         return PAIRED[kind](images, reals)
     if kind not in KINDS:
         raise WorkbookError(f"no kind of map {kind!r}", where="maps", remedy=f"Known: {', '.join(KINDS)}")
-    wanted = "`reals`, the real face behind each fake" if kind in PAIRED else "a FoCus" if kind == "focus" else "a ViT"
+    wants = dict.fromkeys(PAIRED, "`reals`, the real face behind each fake") | {"focus": "a FoCus", "true": "`masks`"}
+    wanted = wants.get(kind, "a ViT")
     raise WorkbookError(f"{kind} maps cannot be made", where="maps", remedy=f"Give {wanted}")
 
 
@@ -197,12 +199,14 @@ def raw_maps(
 class MapScores:
     """How maps of fakes agree with their true masks. All in [0, 1]; `chance_iou` is the IoU of a map that is all ones.
 
-    map_auc: of all pixels of all fakes at once; map_auc_face: the mean of the fakes' own. map_iou: at the best single
-    threshold for all fakes.
+    map_auc: of all pixels of all fakes at once; map_auc_face: the mean of the fakes' own. map_auc_seam: of pixels of a
+    band along the mask's edge against those deeper inside; .5 does not tell them apart, and a map of "the entire
+    inner face" stays below (Sec. IV-C). map_iou: at the best single threshold for all fakes.
     """
 
     map_auc: float
     map_auc_face: float
+    map_auc_seam: float
     map_iou: float
     iou_threshold: float
     chance_iou: float
@@ -225,7 +229,26 @@ def score_maps(maps: Tensor, masks: Tensor) -> MapScores:
     faces = [roc_auc_score(truth[i].ravel(), values[i].ravel()) for i in both]
     iou, threshold = best_iou(values.ravel(), truth.ravel())
     pixels = float(roc_auc_score(truth.ravel(), values.ravel()))
-    return MapScores(pixels, float(np.mean(faces)) if faces else np.nan, iou, threshold, float(truth.mean()))
+    seam = seam_auc(values, truth)
+    return MapScores(pixels, float(np.mean(faces)) if faces else np.nan, seam, iou, threshold, float(truth.mean()))
+
+
+def seam_auc(values: np.ndarray, truth: np.ndarray, width: float = 1 / 16) -> float:
+    """AUC of the pixels within `width` (of the side) of the mask's edge, on both sides, against those deeper inside.
+
+    values, truth (B, S, S). NaN where no mask is deep enough to have an inside.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    reach = width * truth.shape[-1]
+    edged = truth.any((1, 2)) & ~truth.all((1, 2))
+    values, truth = values[edged], truth[edged]
+    away = [distance_transform_edt(mask) + distance_transform_edt(~mask) for mask in truth]  # from the other side
+    near = np.stack(away) <= reach if len(truth) else truth
+    seam, deep = near, truth & ~near
+    if not seam.any() or not deep.any():
+        return float("nan")
+    return float(roc_auc_score(np.r_[np.ones(seam.sum()), np.zeros(deep.sum())], np.r_[values[seam], values[deep]]))
 
 
 def best_iou(values: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
@@ -241,7 +264,19 @@ def best_iou(values: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
 
 
 def map_mass(maps: Tensor, labels: Tensor) -> dict[str, float]:
-    """Mean of the positive part of maps (B, h, w), of reals and of fakes (P4-C8 takes the class-1 form, Eq. 9)."""
+    """Mean of the positive part of maps (B, h, w), of reals and of fakes, and of reals over that of fakes.
+
+    P4-C8 takes the class-1 form, Eq. 9."""
     mass = maps.float().clamp_min(0).mean((1, 2))  # (B,)
     of = {"map_mass_real": mass[labels != FAKE], "map_mass_fake": mass[labels == FAKE]}
-    return {name: float(values.mean()) if len(values) else float("nan") for name, values in of.items()}
+    found = {name: float(values.mean()) if len(values) else float("nan") for name, values in of.items()}
+    fake = found["map_mass_fake"]
+    return found | {"map_mass_ratio": found["map_mass_real"] / fake if fake > 0 else float("nan")}
+
+
+def agreement(a: Tensor, b: Tensor) -> float:
+    """The mean over faces of Pearson's r of two maps (B, h, w); a face on which either is constant does not count."""
+    x, y = (m.double().flatten(1) - m.double().mean((1, 2))[:, None] for m in (a, b))
+    norms = (x.square().sum(1) * y.square().sum(1)).sqrt()
+    known = norms > 1e-12
+    return float(((x * y).sum(1)[known] / norms[known]).mean()) if known.any() else float("nan")

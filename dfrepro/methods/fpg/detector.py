@@ -5,7 +5,7 @@ perturbation), Tables 1 and 2. The rest is the authors' public code as SPEC P0 r
 is in `papers/fpg/DEVIATIONS.md`. Training reads pairs of a real and the fake self-blended of it.
 
 - here: the variants, the detector, the loss
-- `fpg_refine`: shape and magnitude refinement, the hook a step calls once before its evaluations
+- `refine`: shape and magnitude refinement, the hook a step calls once before its evaluations
 - `fpg_fakes`: what the hook works on; `fpg_quality`: what the quality branch is taught
 """
 
@@ -20,8 +20,9 @@ from torch.nn import functional
 from dfrepro.errors import WorkbookError
 from dfrepro.methods.fpg.fakes import pair_up, unit_mask
 from dfrepro.methods.fpg.quality import QualityTarget
-from dfrepro.methods.fpg.refine import Order, Perturbation, Refinement, feature_map
+from dfrepro.methods.fpg.refine import Order, Perturbation, Refinement
 from dfrepro.nets.detector import Backbone, Detector, Output, build_detector
+from dfrepro.nets.layout import layout_of
 from dfrepro.nets.losses import CrossEntropy
 
 Attention = Literal["quality", "squeeze"]
@@ -120,7 +121,13 @@ class FPGDetector(Detector):
     def judge(self, x: Tensor) -> tuple[Output, Tensor]:
         """Output and q̂ (B,) of an input that is preprocessed already."""
         maps = self.backbone.forward_features(x)
-        f0 = feature_map(self, maps)  # (B, C, h, w)
+        if maps.ndim != 4:
+            raise WorkbookError(
+                f"{type(self.backbone).__name__} has no feature map, its last features are {tuple(maps.shape)}",
+                where="FPG",
+                remedy="Take a network in stages: ConvNeXt, EfficientNet, ResNet, Swin, ...",
+            )
+        f0 = layout_of(self).as_map(maps)  # (B, C, h, w)
         u, quality = self.branch(f0)
         if self.squeezes:
             weights = self.attention(f0.mean((2, 3)))  # (B, C)
@@ -175,7 +182,7 @@ class FPGLoss:
     def __call__(self, model: nn.Module, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         output, quality = model(batch["image"], with_quality=True)
         pairs = pair_up(batch)
-        maps = feature_map(getattr(model, "module", model), output.maps)
+        maps = layout_of(getattr(model, "module", model)).as_map(output.maps)
         parts = {
             "cross_entropy": functional.cross_entropy(output.logits, batch["label"]),
             "similarity": similarity(maps[pairs.real], maps[pairs.fake], unit_mask(batch)[pairs.fake]),

@@ -19,7 +19,6 @@ refined fakes, which do not exist before.
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -28,6 +27,7 @@ from torch.nn import functional
 
 from dfrepro.errors import WorkbookError
 from dfrepro.methods.fpg.fakes import FAKE, Draws, Fakes, pair_up, soften
+from dfrepro.nets.layout import layout_of, stage_maps
 
 Order = Literal["S->M", "M->S", "S", "M"]
 Perturbation = Literal["unified", "discrete", "random"]
@@ -189,27 +189,14 @@ class Seen(NamedTuple):
 def look(network: nn.Module, images: Tensor, pixels: bool, positions: int = 1) -> Seen:
     """Run the network on (b, 3, S, S); `pixels`: the graph reaches down to them, and outlives Grad-CAM."""
     leaf = images.detach().requires_grad_(pixels)
-    as_map = partial(feature_map, network)
-    with torch.enable_grad(), _stage_maps(network if positions > 1 else None) as stages:
+    as_map = layout_of(network).as_map
+    backbone: Any = getattr(network, "backbone", network)
+    nothing: list[Tensor] = []
+    with torch.enable_grad(), stage_maps(backbone) if positions > 1 else nullcontext(nothing) as stages:
         output = network(leaf)
     deep_first = (output.maps, *reversed(stages))
     maps = next((maps for maps in deep_first if min(as_map(maps).shape[2:]) >= positions), output.maps)
     return Seen(leaf, output.logits, maps, as_map)
-
-
-@contextmanager
-def _stage_maps(network: nn.Module | None) -> Iterator[list[Tensor]]:
-    """What leaves the stages of the network's backbone, shallow first, in the forward pass inside; None: nothing."""
-    backbone: Any = getattr(network, "backbone", network)
-    names = [] if backbone is None else [info["module"] for info in backbone.feature_info]
-    maps: list[Tensor] = []
-    hook = lambda _, __, output: maps.append(output)  # noqa: E731
-    handles = [backbone.get_submodule(name).register_forward_hook(hook) for name in names]
-    try:
-        yield maps
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def grad_cam(seen: Seen) -> Tensor:
@@ -224,19 +211,6 @@ def perceived(cam: Tensor, size: int) -> Tensor:
     cam = functional.interpolate(cam[:, None], (size, size), mode="bilinear", align_corners=False)[:, 0]
     positive = (cam > 0).sum((1, 2), keepdim=True)
     return cam > cam.sum((1, 2), keepdim=True) / positive.clamp_min(1)
-
-
-def feature_map(network: nn.Module, maps: Tensor) -> Tensor:
-    """A detector's last features as (B, C, h, w), whichever way its timm network lays them out."""
-    backbone = getattr(network, "backbone", network)
-    if maps.ndim != 4:
-        raise WorkbookError(
-            f"{type(backbone).__name__} has no feature map, its last features are {tuple(maps.shape)}",
-            where="FPG",
-            remedy="Take a network in stages: ConvNeXt, EfficientNet, ResNet, Swin, ...",
-        )
-    channels_last = "NHWC" in str(getattr(backbone, "output_fmt", ""))
-    return maps.permute(0, 3, 1, 2) if channels_last else maps
 
 
 @contextmanager

@@ -5,9 +5,7 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
-import torch
 
-from dfrepro.data.dataset import centre, select
 from dfrepro.data.manifest import FaceStore
 from dfrepro.methods.fpg.detector import FPG, VARIANTS
 from dfrepro.methods.fpg.detector import build as build_fpg
@@ -15,11 +13,9 @@ from dfrepro.methods.fpg.quality import LaplacianQuality, ManifestQuality, Quali
 from dfrepro.nets.detector import Backbone, Detector
 from dfrepro.train.draws import some_faces, training_data, window
 from dfrepro.train.ingredients import Ingredients, Inputs, Measurement, Spec, variant
+from dfrepro.train.saliency import measured_inside, positions_of
 
-REGION = 8  # positions a side that Grad-CAM's map needs to tell a region of a small face
-FULL_SIZE = 224  # px: from here on the last features have 7 positions a side or more, and are the paper's layer
 QUALITY_FACES = 512
-SALIENCY_FRAMES = 4  # of a video
 
 
 def build(spec: Spec) -> Detector:
@@ -35,12 +31,10 @@ def prepare(spec: Spec, inputs: Inputs) -> Ingredients:
 def variant_of(spec: Spec) -> FPG:
     """The declared variant, with Grad-CAM on a layer that has positions enough at this size of input.
 
-    The papers' 380 pixels end in 12 x 12 positions; the laptop's 64 end in 2 x 2, where P, "above the mean", is one
-    quarter of the picture or three and says nothing of a shape. The deepest stage with 8 x 8 stands in there.
+    Of 2 x 2 positions P, "above the mean", is one quarter of the picture or three and says nothing of a shape.
     """
-    small = spec["backbone"]["image_size"] < FULL_SIZE
     declared: FPG = variant(spec, VARIANTS)
-    return replace(declared, positions=REGION if small else 1)
+    return replace(declared, positions=positions_of(spec))
 
 
 def quality_target(spec: Spec, store: FaceStore) -> QualityTarget:
@@ -56,41 +50,10 @@ def quality_target(spec: Spec, store: FaceStore) -> QualityTarget:
 
 
 def measure(detector: Detector, spec: Spec, stores: Mapping[str, FaceStore], inputs: Inputs) -> list[Measurement]:
-    """P0-C4 on the test sets whose fakes have true masks: how much of Grad-CAM's mass lies inside, and by chance would.
-
-    `saliency_inside`: the mean share over fakes; a map that is zero everywhere has none and is counted apart.
-    `mask_share`: what a map that is the same everywhere would get.
-    """
-    found = []
-    for store in stores.values():
-        if store.masks is None:
-            continue
-        inside, covered = saliency(detector, spec, store)
-        dataset, seen = str(store.manifest["dataset"].iloc[0]), np.isfinite(inside)
-        found += [
-            Measurement(dataset, "mask_share", float(covered.mean())),
-            Measurement(dataset, "saliency_empty", float(1 - seen.mean())),
-        ]
-        if seen.any():
-            found.append(Measurement(dataset, "saliency_inside", float(inside[seen].mean())))
-    return found
-
-
-def saliency(detector: Detector, spec: Spec, store: FaceStore, batch: int = 128) -> tuple[np.ndarray, np.ndarray]:
-    """Of test fakes with masks: the share of Grad-CAM's mass inside (NaN: an empty map), and the mask's own share."""
-    from dfrepro.nets.cam import grad_cam, share_inside
-
-    rows = select(store.manifest, split="test", label=1, frames=SALIENCY_FRAMES)
-    rows = rows[store.manifest["mask"].to_numpy()[rows] >= 0]
-    side, positions = window(spec, store.meta), variant_of(spec).positions
-    inside, covered = [], []
-    assert store.masks is not None
-    for start in range(0, len(rows), batch):
-        these = rows[start : start + batch]
-        images = torch.from_numpy(centre(store.faces[these], side)).permute(0, 3, 1, 2)
-        places = store.manifest["mask"].to_numpy()[these]
-        masks = centre(store.masks[places][..., None], side)[..., 0] / 255.0  # (B, side, side)
-        maps = grad_cam(detector, images, positions=positions).numpy()  # (B, side, side)
-        inside.append(share_inside(maps, masks))
-        covered.append(masks.mean((1, 2)))
-    return np.concatenate(inside), np.concatenate(covered)
+    """Figure 3 as numbers, on the test sets whose fakes have true masks: see `dfrepro.train.saliency`."""
+    positions = variant_of(spec).positions
+    return [
+        one
+        for store in stores.values()
+        for one in measured_inside(detector, store, window(spec, store.meta), positions=positions)
+    ]

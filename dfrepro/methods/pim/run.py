@@ -12,6 +12,7 @@ from dfrepro.nets.losses import CrossEntropy
 from dfrepro.nets.pim import PIM
 from dfrepro.train.draws import training_data, window
 from dfrepro.train.ingredients import Ingredients, Inputs, Measurement, Spec
+from dfrepro.train.saliency import measured_inside, positions_of
 
 MEASURED = 64  # faces
 
@@ -25,20 +26,25 @@ def prepare(spec: Spec, inputs: Inputs) -> Ingredients:
 
 
 def measure(detector: Detector, spec: Spec, stores: Mapping[str, FaceStore], inputs: Inputs) -> list[Measurement]:
-    """What scores do not say of a network trained with PIM (TIFS 2024, Sec. III-D), on faces of its own test set.
+    """What scores do not say of a network, on faces of its own test set: `dfrepro.train.saliency` (TIFS 2024, Figure 4)
+    and, where it was trained with PIM (Sec. III-D):
 
     `inference_difference`: the most that the outputs change when PIM is attached and removed again;
     `identity_difference`: the most by which they differ with PIM at Δ = 0; `mu_share`: ‖Δμ‖² / ‖Δ‖² in training mode,
     0 where a Δμ shared by the batch cancels.
     """
-    if not spec["step"]["alpha"]:
-        return []
+    store = inputs.store
+    found = measured_inside(detector, store, window(spec, store.meta), positions=positions_of(spec))
+    return found + (_of_pim(detector, spec, store) if spec["step"]["alpha"] else [])
+
+
+def _of_pim(detector: Detector, spec: Spec, store: FaceStore) -> list[Measurement]:
     from dfrepro.train.flatness import halves
 
-    manifest = inputs.store.manifest
+    manifest = store.manifest
     rows = select(manifest, split="test")
     rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), MEASURED)).astype(int)]
-    faces = centre(inputs.store.faces[rows], window(spec, inputs.store.meta))
+    faces = centre(store.faces[rows], window(spec, store.meta))
     images = torch.from_numpy(faces).permute(0, 3, 1, 2)
     with torch.no_grad():
         before = detector(images).logits

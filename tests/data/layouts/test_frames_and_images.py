@@ -28,11 +28,15 @@ def test_wilddeepfake_clips_are_folders_of_frames(trees, tmp_path, below):
     assert {v.split for v in videos if v.path.parent.name.endswith("_train")} <= {"train", "val"}
 
 
-def test_wilddeepfake_sequences_below_a_clip_share_its_identity(trees, tmp_path):
+def test_wilddeepfake_sequences_below_a_clip_are_one_video_packed_or_not(trees, tmp_path):
     trees.touch(tmp_path, "fake_test/12/fake/3/0.png", "fake_test/12/fake/4/0.png", "real_test/1/0.png")
-    fakes = [video for video in layout("wdf").videos(tmp_path) if video.label]
-    assert [v.video for v in fakes] == ["test/12/fake/3", "test/12/fake/4"]
-    assert {v.identities for v in fakes} == {("fake_test/12",)}
+    trees.touch(tmp_path / "packed", "fake_test/12.tar.gz", "real_test/1.tar.gz")
+    found, packed = (
+        {v.key: (v.identities, v.kind) for v in layout("wdf").videos(root)} for root in (tmp_path, tmp_path / "packed")
+    )
+    assert found.keys() == packed.keys()
+    assert found[("wdf", "fake", "test/12")] == (("fake_test/12",), "tree")
+    assert found[("wdf", "original", "test/1")] == (("real_test/1",), "frames")
 
 
 @pytest.mark.parametrize("suffix", ["tar", "tar.gz"])

@@ -27,10 +27,10 @@ def test_reduction_is_the_change_of_auc_relative_to_the_clean_one():
 
 
 def test_tables_of_ours_leave_out_other_papers_and_columns_without_a_number():
-    table = ledger.beside("fia_usa", "T2", pd.DataFrame([("fiausa-full", 0, "cdfv2", "frame_auc", 0.7)],
+    table = ledger.beside("fia_usa", "T2", pd.DataFrame([("fiausa-full-256", 0, "cdfv2", "frame_auc", 0.7)],
                           columns=["run", "seed", "dataset", "metric", "value"]))  # fmt: skip
     shown = fia_usa.of_ours(table)
-    assert set(shown.run) == {"fiausa-full", "fiausa-sbi"}
+    assert set(shown.run) == {"fiausa-full-256", "fiausa-sbi"}
     assert [name for name in shown if "(" in name] == ["cdf_v2 (printed)", "cdf_v2 (stand-in)"]
 
 
@@ -56,10 +56,13 @@ def test_every_figure_can_be_drawn_where_a_stage_is_dead():
     face = RealFace(picture, np.zeros((81, 2)), {"ae": picture, "sr": picture})
     hull = [np.array([[2, 2], [9, 2], [9, 9]])]
     dead = np.full(4, np.inf)
-    found = Ranking([rng.random(16), dead], [np.arange(12), np.arange(3)], rng.random((16, 4, 4)), pair)
-    history = pd.DataFrame({"epoch": [1, 2], "ce": [0.7, 0.6], "pcr": [0.7, 0.5], "icr": [0.7, 0.7]})
-    assert len(fia_usa.draw_ranking(found).subfigs[0].axes) == 14
-    assert fia_usa.draw_history({"a": history, "plain": history[["epoch", "ce"]]}).axes
+    found = Ranking([rng.random(32), dead], [np.arange(24), np.arange(3)], rng.random((32, 4, 4)), pair)
+    parts = {"ce": [0.7, 0.6], "pcr": [0.7, 0.5], "icr": [0.7, 0.7], "skipped": [0.25, 0.5]}
+    history = pd.DataFrame({"epoch": [1, 2], **parts})
+    assert len(fia_usa.draw_ranking(found).subfigs[0].axes) == 3 + 14 + 4
+    axes = fia_usa.draw_history({"a": history, "plain": history[["epoch", "ce"]]}).axes
+    for axis, values in zip(axes, parts.values(), strict=True):
+        assert list(axis.lines[0].get_ydata()) == values
     assert len(fia_usa.draw_pseudo_fakes({("hull", "ae"): pair, ("eyes", "ae"): pair}).axes) == 6
     assert len(fia_usa.draw_regions({"hull": pair, "eyes": pair}, np.zeros((2, 4, 4))).axes) == 6
     assert len(fia_usa.draw_reconstructions([face]).axes) == 5

@@ -1,6 +1,7 @@
 """FoCus against loops, SciPy, closed forms and timm's own attention."""
 
 import math
+from itertools import product
 
 import numpy as np
 import pytest
@@ -442,3 +443,36 @@ def share_while_training(config: FocusConfig, seed: int, steps: int = 40) -> flo
 def test_with_competition_the_share_of_sobel_tokens_stays_interior_while_training():
     shares = [share_while_training(FocusConfig(k=4), seed) for seed in range(5)]
     assert all(interior(torch.tensor([share])) > 0.05 for share in shares), shares
+
+
+# --- readings of Eq. 4 and 9, and λ --------------------------------------------------------------------------------
+
+
+def test_classes_cannot_cancel_where_each_classs_evidence_is_cut_at_zero():
+    evidence = torch.tensor([[[[-3.0, 1.0]], [[3.0, -1.0]]]])  # (1, 2, 1, 2): one against the other
+    z = torch.zeros(1, 2)
+    torch.testing.assert_close(car_map(evidence, z, "expected"), torch.zeros(1, 1, 2))
+    torch.testing.assert_close(car_map(evidence, z, "positive"), torch.tensor([[[1.5, 0.5]]]))
+    torch.testing.assert_close(class_1_map(evidence, z, "positive"), torch.tensor([[[1.5, 0.0]]]))
+
+
+def test_the_class_summed_reading_is_gap_times_f_over_both_classes_in_a_loop():
+    f = torch.randn(2, 2, 5, 3, 3, generator=torch.Generator().manual_seed(1))
+    expected = torch.zeros(2, 3, 3)
+    for b, c, k in product(range(2), range(2), range(5)):
+        expected[b] += f[b, c, k].mean() * f[b, c, k]
+    torch.testing.assert_close(car_map(evidence(f, pooled=True), torch.zeros(2, 2), "pooled_all"), expected)
+
+
+@pytest.mark.parametrize("reading", ["positive", "label", "pooled", "pooled_all"])
+def test_another_reading_makes_other_maps_of_the_same_network(reading):
+    network = build("focus", TINY, 0)
+    before, logits = network.car_maps(noise()).fused, network.eval()(noise()).logits
+    network.read_as(reading)
+    assert not torch.allclose(network.car_maps(noise()).fused, before)
+    assert torch.equal(network.eval()(noise()).logits, logits)
+    torch.testing.assert_close(network.read_as("expected").car_maps(noise()).fused, before)
+
+
+def test_lambda_is_a_variants_setting():
+    assert [loss_of(VARIANTS[name]).loc for name in ("lambda001", "focus", "lambda1")] == [0.01, 0.1, 1.0]

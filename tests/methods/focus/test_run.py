@@ -1,6 +1,7 @@
 """FoCus' runs: networks that make maps, the maps as an artifact, and the detector that they supervise."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -89,6 +90,23 @@ def test_focus_maps_are_scored_with_the_mass_of_eq_9_and_the_share_of_tokens(sto
     assert made.meta["without_map"] == 0
 
 
+def test_true_masks_are_an_arm_whose_targets_are_the_masks(store, tmp_path):
+    made = write_maps(Source("true", store, SIDE), tmp_path / "m", frames=4, tests=8, meta={})
+    cut = np.stack([np.asarray(store.mask(int(row)))[4:36, 4:36] for row in made.rows])
+    assert np.array_equal(made.maps, cut)
+    assert made.measured.set_index("metric").value["map_auc"] == 1
+
+
+def test_whether_eq_4_and_eq_9_agree_is_measured_on_fakes(store):
+    network = focus.build(spec("focus", VIT))
+    found = {m.metric: m.value for m in measure(Source("focus", store, SIDE, network=network), 8)}
+    fakes = np.flatnonzero((store.manifest["split"] == "test") & (store.manifest["label"] == 1))
+    images = torch.from_numpy(store.faces[fakes][:, 4:36, 4:36].copy()).permute(0, 3, 1, 2)
+    four, nine = (network.car_maps(images, class_1=one).fused.clamp_min(0).numpy() for one in (False, True))
+    expected = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(four, nine) if a.std() > 0 and b.std() > 0]
+    assert found["eq4_eq9"] == pytest.approx(np.mean(expected), abs=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["attention", "gradcam", "scorecam"])
 def test_a_plain_vit_makes_the_maps_of_its_kinds(store, tmp_path, kind):
     source = Source(kind, store, SIDE, network=tokens.build(spec("tokens", VIT)))
@@ -143,3 +161,21 @@ def test_networks_that_make_maps_train_on_the_runs_faces(store, module, kind):
 def test_maps_that_were_not_made_say_what_to_do(tmp_path):
     with pytest.raises(WorkbookError, match="dvc repro"):
         ForgeryMaps.open(tmp_path)
+
+
+def test_neighbours_tell_manipulations_apart_where_features_do():
+    rng = np.random.default_rng(0)
+    kinds = np.repeat(["original", "Deepfakes", "FaceSwap"], 40)
+    frames = pd.DataFrame(
+        {
+            "manipulation": kinds,
+            "label": (kinds != "original").astype(int),
+            "video": np.tile(np.arange(20), 6).astype(str),
+        }
+    )
+    apart = rng.normal(size=(120, 4)) + 50 * pd.get_dummies(kinds).to_numpy()[:, [0, 1, 2, 0]]
+    noise = rng.normal(size=(120, 4))
+    assert focus_evaluation.neighbours(apart, frames) == {"neighbours_label": 1, "neighbours_manipulation": 1}
+    assert focus_evaluation.neighbours(noise, frames)["neighbours_manipulation"] == pytest.approx(0.5, abs=0.1)
+    one = frames.assign(manipulation=np.where(frames.label == 1, "fake", "original"))
+    assert "neighbours_manipulation" not in focus_evaluation.neighbours(noise, one)

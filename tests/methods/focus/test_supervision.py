@@ -1,7 +1,10 @@
 """Maps as supervision, the evaluation model, costs: against scikit-image, grad-cam, torchvision and brute force."""
 
+from itertools import product
+
 import numpy as np
 import pytest
+import timm
 import torch
 from sklearn.metrics import jaccard_score, roc_auc_score
 from torch import Tensor
@@ -13,6 +16,7 @@ from dfrepro.methods.focus.encoder import build_plain
 from dfrepro.methods.focus.evaluation import MapSupervision, build_evaluation
 from dfrepro.methods.focus.supervision import (
     KINDS,
+    agreement,
     as_targets,
     best_iou,
     map_mass,
@@ -20,6 +24,7 @@ from dfrepro.methods.focus.supervision import (
     raw_maps,
     score_cam,
     score_maps,
+    seam_auc,
     shuffled,
     ssim_dissimilarity,
 )
@@ -140,7 +145,8 @@ def test_every_kind_of_map_becomes_targets(kind):
     labels = torch.tensor([0, 1, 0, 1])
     reals = (noise().float() * 0.5).to(torch.uint8)
     network.train()
-    maps = raw_maps(kind, noise(), network=network, reals=reals, labels=labels)
+    masks = (noise()[:, 0] > 128).to(torch.uint8) * 255
+    maps = raw_maps(kind, noise(), network=network, reals=reals, labels=labels, masks=masks)
     targets = as_targets(maps, labels, 16)
     assert network.training
     assert not maps.requires_grad
@@ -256,7 +262,9 @@ def test_maps_of_reals_cannot_be_scored_against_masks():
 
 def test_mass_is_of_the_positive_part_and_by_class():
     maps = torch.tensor([[[1.0, -9.0]], [[3.0, 1.0]]])
-    assert map_mass(maps, torch.tensor([0, 1])) == {"map_mass_real": 0.5, "map_mass_fake": 2.0}
+    assert map_mass(maps, torch.tensor([0, 1])) == {
+        "map_mass_real": 0.5, "map_mass_fake": 2.0, "map_mass_ratio": 0.25,
+    }  # fmt: skip
 
 
 # --- cost -----------------------------------------------------------------------------------------------------------
@@ -302,3 +310,36 @@ def test_speed_of_training_and_inference_can_be_measured():
     speeds |= images_per_second({"pass": inference(focus, noise())}, 4, repeats=1)
     assert not focus.training
     assert all(speed > 0 for speed in speeds.values())
+
+
+def test_a_map_of_the_seam_is_told_from_one_of_the_whole_inner_face():
+    truth = np.zeros((2, 32, 32), bool)
+    truth[:, 6:26, 6:26] = True
+    seam = np.zeros((2, 32, 32))
+    for y, x in product(range(32), range(32)):  # within two pixels of the other side, by hand
+        near = truth[0, max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3]
+        cross = {bool(truth[0, y + i, x]) for i in range(-2, 3) if 0 <= y + i < 32}
+        cross |= {bool(truth[0, y, x + i]) for i in range(-2, 3) if 0 <= x + i < 32}
+        seam[:, y, x] = float(len(cross) == 2 and near.any())
+    assert seam_auc(seam, truth) > 0.95
+    assert seam_auc(truth.astype(float), truth) < 0.5
+    assert seam_auc(np.ones((2, 32, 32)), truth) == 0.5
+    assert np.isnan(seam_auc(seam, np.zeros((2, 32, 32), bool)))
+
+
+def test_agreement_is_the_mean_correlation_of_two_maps_of_a_face():
+    a, b = torch.rand(3, 4, 4), torch.rand(3, 4, 4)
+    expected = np.mean([np.corrcoef(x.flatten(), y.flatten())[0, 1] for x, y in zip(a.numpy(), b.numpy())])
+    assert agreement(a, b) == pytest.approx(expected)
+    assert agreement(a, 3 * a + 1) == pytest.approx(1)
+    assert np.isnan(agreement(torch.ones(1, 2, 2), torch.rand(1, 2, 2)))
+
+
+def test_focus_has_fewer_parameters_than_one_vit_base():
+    """P4, Sec. IV-I: UIA-ViT's backbone is a ViT-Base."""
+    ours = build("focus", Backbone("deit_small_patch16_224", 224), 0)
+    with torch.device("meta"):
+        base = timm.create_model("vit_base_patch16_224", num_classes=2)
+    counts = [sum(weight.numel() for weight in network.parameters()) for network in (ours, base)]
+    assert counts[0] < 50e6
+    assert counts[1] > 85e6
