@@ -29,15 +29,21 @@ class Domain:
     crf: int = 23
 
 
-SUBTLE = (0.3, 1.2)  # at its lower end a network sees next to nothing: no detector of real videos is perfect either
 FFPP = Domain(
     recipes=(
         Recipe(
-            "Deepfakes", "swap", "inner", 9, Decoder(22, uneven=0.09, skip=0.6), trace=SUBTLE, mismatch=0.03, shake=0.3
+            "Deepfakes",
+            "swap",
+            "inner",
+            9,
+            Decoder(22, uneven=0.09, skip=0.6),
+            trace=(0.3, 1.2),
+            mismatch=0.03,
+            shake=0.3,
         ),
-        Recipe("Face2Face", "reenact", "hull", 3, grid=0.68, trace=SUBTLE, polish=1.2, grain=0.2, mismatch=0.02),
+        Recipe("Face2Face", "reenact", "hull", 3, grid=0.68, trace=(0.1, 1.1), polish=1.2, grain=0.1, mismatch=0.02),
         Recipe("FaceSwap", "paste", "hull", 1, sharpen=4, trace=(0.5, 1.3), match=0.8, mismatch=0.06, shake=0.5),
-        Recipe("NeuralTextures", "mouth", "inner", 3, Decoder(15, uneven=0.15, skip=0.4, tilt=True), trace=SUBTLE),
+        Recipe("NeuralTextures", "mouth", "inner", 3, Decoder(15, uneven=0.1, skip=0.3, tilt=True), trace=(0.2, 1.0)),
     ),
 )
 DFD = Domain(
