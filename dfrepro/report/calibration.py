@@ -97,7 +97,7 @@ def report(measured: pd.DataFrame) -> pd.DataFrame:
         "cell": table.cell,
         "printed in": table.printed.str.split(" ").str[0],
         "printed": table.value.map("{:.3f}".format),
-        "band": [f"{low:.2f} to {high:.2f}" for low, high in zip(table.low, table.high, strict=True)],
+        "band": [f"{low:g} to {high:g}" for low, high in zip(table.low, table.high, strict=True)],
         "measured": mean.map("{:.3f}".format).where(count > 0, ""),
         "from": count,
         "in band": inside,
