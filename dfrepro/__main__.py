@@ -144,7 +144,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--collect", action="store_true", help="only copy what has been found so far")
     sub = command(repair, "repair what a kill left of DVC's own files (make repro does so first)")
     sub.add_argument("--cache", action="store_true", help="also read DVC's whole cache and remove what is damaged")
-    command(dag, "draw the pipeline on one page, docs/figures/pipeline.svg: each kind of stage once")
+    command(dag, "draw the pipeline in docs/pipeline.md: each kind of stage once")
     command(readme, "bring README's table of verdicts and its pictures into step with what was found")
     stages.add_to(commands)
     return top
@@ -158,16 +158,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"dfrepro {args.command}: stopped. The same command goes on where it was.", file=sys.stderr)
         return 130
     except WorkbookError as error:
-        return _said(args.command, error)
+        return _print_error(args.command, error)
     except OSError as error:
         from dfrepro.files import refusal
 
         if (known := refusal(error, error.filename or "")) is None:
             raise
-        return _said(args.command, known)
+        return _print_error(args.command, known)
 
 
-def _said(command: str, error: WorkbookError) -> int:
+def _print_error(command: str, error: WorkbookError) -> int:
     print(f"dfrepro {command}: {error}", file=sys.stderr)
     return 2
 

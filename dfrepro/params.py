@@ -180,7 +180,7 @@ class Maps(Model):
 
 
 class Step(Model):
-    """g = (1 − α − β) g1 + α g2 + β g3 (SPEC P1, Eq. 12–14): ERM 0, 0; PIM α = 1; SAM β = 1."""
+    """g = (1 − α − β) g1 + α g2 + β g3 (PIM, Eq. 12 to 14): ERM 0, 0; PIM α = 1; SAM β = 1."""
 
     alpha: Unit = 0.0
     beta: Unit = 0.0
@@ -193,7 +193,7 @@ class Step(Model):
     @model_validator(mode="after")
     def weights_sum_to_at_most_one(self) -> "Step":
         if self.alpha + self.beta > 1 + 1e-9:
-            raise ValueError(f"alpha + beta is {self.alpha + self.beta:g}; must be at most 1 (SPEC P1, Eq. 14)")
+            raise ValueError(f"alpha + beta is {self.alpha + self.beta:g}; must be at most 1 (PIM, Eq. 14)")
         return self
 
 

@@ -30,7 +30,8 @@ myst_heading_anchors = 3
 autodoc_default_options = {"members": True, "undoc-members": False, "show-inheritance": False}
 autodoc_typehints = "description"
 # docstrings are written for readers of the code, in plain text with Markdown code marks
-suppress_warnings = ["docutils", "mystnb.unknown_mime_type", "ref.ref"]  # ref: torch's own, inherited
+suppress_warnings = ["docutils", "mystnb.unknown_mime_type", "ref.ref", "misc.highlighting_failure"]
+# ref: torch's own, inherited; highlighting: Mermaid text, which GitHub draws and the book, loading nothing, shows
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "dfrepro"

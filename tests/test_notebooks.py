@@ -1,8 +1,11 @@
 """Committed notebooks are complete: outputs, in order, without errors, short, with a parameters cell and a header."""
 
+import subprocess
+import sys
+
 import pytest
 
-from dfrepro.files import ROOT, read_json
+from dfrepro.files import ROOT, read_json, write_json
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
@@ -67,3 +70,47 @@ def test_a_spoiled_notebook_is_caught(spoil, complaint):
     notebook = read_json(NOTEBOOKS[-1])
     spoil(code_cells(notebook))
     assert any(complaint in problem for problem in problems(notebook))
+
+
+def compared(notebook):
+    """The cells whose tables nbval compares with what they show when they are run again, at whatever scale."""
+    return [
+        cell
+        for cell in code_cells(notebook)
+        if "nbval-ignore-output" not in cell["metadata"].get("tags", [])
+        and any("text/html" in output.get("data", {}) for output in cell["outputs"])
+    ]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_table_of_every_notebook_is_compared_with_what_it_shows_when_it_is_run_again(path):
+    assert compared(read_json(path))
+
+
+def test_a_wrong_number_in_a_compared_table_fails(tmp_path):
+    notebook = read_json(ROOT / "notebooks" / "04_pel.ipynb")
+    (table,) = compared(notebook)
+    source = 'from dfrepro import workbook\nwb = workbook.open("04_pel", "smoke")'
+    opened = {"cell_type": "code", "id": "open", "source": source, "execution_count": 1, "outputs": [],
+              "metadata": {"tags": ["nbval-ignore-output"]}}  # fmt: skip
+    for name, change in (("right", lambda text: text), ("wrong", lambda text: text.replace("+0.0", "+0.1", 1))):
+        spoiled = [
+            {key: [change(part) for part in value] if isinstance(value, list) else value for key, value in data.items()}
+            for data in (output["data"] for output in table["outputs"])
+        ]
+        outputs = [output | {"data": data} for output, data in zip(table["outputs"], spoiled)]
+        cells = [opened, table | {"outputs": outputs}]
+        write_json(tmp_path / f"{name}.ipynb", notebook | {"cells": cells})
+    words = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--nbval",
+        "--nbval-current-env",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--rootdir",
+    ]
+    done = subprocess.run([*words, tmp_path, tmp_path], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert "1 failed, 3 passed" in done.stdout, done.stdout[-2000:]

@@ -1,4 +1,4 @@
-"""UMAP of a network's last features, before and after a shift of its shallow statistics (SPEC P1, Figures 1 and 3).
+"""UMAP of a network's last features, before and after a shift of its shallow statistics (PIM, Figures 1 and 3).
 
 A UMAP's coordinates depend on the processor and mean nothing by themselves, so they are computed once and cached;
 what is compared between conditions is a statistic of neighbourhoods in the feature space itself.

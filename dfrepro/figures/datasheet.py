@@ -1,11 +1,12 @@
 """The data's own figures: what the sets hold, what they look like, what short cuts could tell, how hard they are."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from dfrepro.report import plots
+from dfrepro.report import judge, plots
 from dfrepro.report.calibration import CLEAN, cells
 from dfrepro.report.contrast import level
 from dfrepro.report.evidence import Evidence
@@ -128,6 +129,20 @@ def draw_controls(controls: dict[str, Any]) -> "Figure":
         axis.annotate(f"{auc:.2f}", (auc, name), textcoords="offset points", xytext=(8, -4), fontsize=9)
     axis.set(xlim=(0.3, 1), xlabel="in-domain video AUC, cross-validated by identity", title="Short cuts")
     return figure
+
+
+def studied(run: str, sets: Sequence[str]) -> pd.DataFrame:
+    """Video AUC of a run of the committed study on each set, with its 95 % interval and number of seeds, as text."""
+    evidence = judge.study_evidence()
+    rows = []
+    for name in sets:
+        found = level(Operand(run=run, metric="video_auc", test=name), evidence) if evidence is not None else None
+        interval = found.interval() if found is not None else None
+        shown = (
+            f"{found.mean:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]" if found is not None and interval else "not run"
+        )
+        rows.append({"set": name, "study: video AUC [95 %]": shown, "seeds": str(len(found.seeds)) if found else ""})
+    return pd.DataFrame(rows)
 
 
 def calibration(scores: pd.DataFrame) -> pd.DataFrame:

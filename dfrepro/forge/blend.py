@@ -1,4 +1,4 @@
-"""Blending (Face X-ray's equation; SPEC P3, Eq. 1), the pair it makes, and the geometry both members share.
+"""Blending (Face X-ray's equation; FIA-USA, Eq. 1), the pair it makes, and the geometry both members share.
 
 `inside` is what shows where the mask is 1, `outside` where it is 0. The papers' "source" and "target" are swapped
 between SBI (source inside) and FIA-USA (target inside), so the words are not used here.
@@ -46,7 +46,7 @@ class Forge(Protocol):
 
 
 def blend(inside: np.ndarray, outside: np.ndarray, mask: SoftMask, ratio: float = 1.0) -> np.ndarray:
-    """ratio * M * inside + (1 - ratio * M) * outside, rounded: (H, W, 3) uint8. Eq. 1 of SPEC P3 with ratio 1.
+    """ratio * M * inside + (1 - ratio * M) * outside, rounded: (H, W, 3) uint8. FIA-USA's Eq. 1 with ratio 1.
 
     `inside` covers the mask's box only, (h, w, 3) uint8; `outside` is the whole picture and is not changed.
     """

@@ -81,7 +81,7 @@ def draw_frequency(rng: np.random.Generator) -> list[Op]:
 
 
 def draw_source_transform(rng: np.random.Generator, hsv_limit: float = 0.3) -> list[Op]:
-    """T of SPEC P3 and SBI: colour, then frequency."""
+    """T of FIA-USA (Sec. 3.1) and SBI: colour, then frequency."""
     return draw_colour(rng, p=(0.3, 1, 1), limit=0.1, hsv_limit=hsv_limit) + draw_frequency(rng)
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from dfrepro.data.manifest import FaceStore
     from dfrepro.train.ingredients import Inputs
 
+LARGE = 350_000  # characters of base64: a quarter of a megabyte
 
 # --- data ----------------------------------------------------------------------------------------------------------
 
@@ -296,23 +297,24 @@ def publish(p: Params) -> None:
 def _lighten(data: dict[str, str], notebook: str) -> None:
     """Make an output fit for git and for a reader without a kernel: small pictures, no dead sliders, pages as files."""
     if "image/png" in data:
-        data["image/png"] = _palette(data["image/png"])
         data.pop("application/vnd.jupyter.widget-view+json", None)
+        if len(data["image/png"]) > LARGE:
+            data["image/jpeg"] = _jpeg(data.pop("image/png"))
     if page := re.search(r'srcdoc="([^"]*)"', data.get("text/html", "")):
         with atomic_file(places.NOTEBOOKS / "explorer" / f"{notebook}.html") as partial:
             partial.write_text(html.unescape(page[1]), encoding="utf-8")
         data["text/html"] = data["text/html"].replace(page[0], f'src="explorer/{notebook}.html"')
 
 
-def _palette(png: str) -> str:
-    """A picture of more than a quarter megabyte in 256 colours, so that notebooks full of faces stay small in git."""
-    if len(png) < 350_000:
-        return png
+def _jpeg(png: str) -> str:
+    """A picture in base64, as JPEG in all its colours: a figure full of faces is a third of its PNG."""
     from PIL import Image
 
     buffer = io.BytesIO()
-    picture = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
-    picture.quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(buffer, "PNG", optimize=True)
+    picture = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGBA")
+    Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB").save(
+        buffer, "JPEG", quality=88, subsampling=0, optimize=True
+    )
     return base64.b64encode(buffer.getvalue()).decode()
 
 

@@ -1,4 +1,4 @@
-"""Grad-CAM of a detector's last features (Selvaraju et al., ICCV 2017; P1 Figure 4, P3 Figure 4).
+"""Grad-CAM of a detector's last features (Selvaraju et al., ICCV 2017; PIM, Figure 4; FIA-USA, Figure 4).
 
 The grad-cam library rescales every map to [0, 1] by itself, which hides that one detector looks harder than another.
 These maps keep their scale; tests hold them equal to the library's up to that rescaling.

@@ -66,7 +66,7 @@ class Site:
 
 
 def sites_of(model: nn.Module, names: Sequence[str] = ()) -> tuple[Site, ...]:
-    """The modules called `names`, or the default: after each block of the network's first stage (SPEC P1, "Sites")."""
+    """The modules called `names`, or the default: after each block of the network's first stage (Sec. III-C)."""
     return tuple(_site(model, name) for name in (names or default_sites(model)))
 
 
@@ -74,7 +74,7 @@ def default_sites(model: nn.Module) -> tuple[str, ...]:
     """Names of the modules after which the paper perturbs, found by how timm builds its families.
 
     ConvNeXt and its kin: every block of `stages.0`; ResNet: of `layer1`; Swin: of `layers.0`; EfficientNet: its first
-    two stages, and Xception: its first two blocks (SPEC); ViT, which has no stages: its first three blocks.
+    two stages, and Xception: its first two blocks (our reading); ViT, which has no stages: its first three blocks.
     Raises WorkbookError for a network built otherwise: name its sites.
     """
     for prefix, net in model.named_modules():
@@ -165,7 +165,7 @@ class Injection(torch.autograd.Function):
 
     Differentiable in h, where μ and σ are functions of h, and in Δ; the gradients are written out because what autograd
     makes of the same lines reads and writes the map three times as often. Once differentiable.
-    σ + Δσ is kept from going below zero, which would turn the texture's sign (SPEC P1, d2).
+    σ + Δσ is kept from going below zero, which would turn the texture's sign (papers/pim/DEVIATIONS.md).
     `mu`, `sigma`, `delta_mu`, `delta_sigma` broadcast to h (B, C, H, W); `axes` are those of the positions.
     """
 

@@ -60,7 +60,7 @@ def variance(by_seed: np.ndarray, influences: Sequence[np.ndarray] | None) -> Va
         shared = float((scaled.mean(axis=0) ** 2).sum())  # V_k
         apart = float(scaled.var(axis=0, ddof=1).sum()) / n if n > 1 else 0.0  # W_k/S
         tests += shared - apart
-        slack += shared**2 / (groups - 1)
+        slack += max(shared - apart, 0.0) ** 2 / (groups - 1)
     tests = max(tests, 0.0)
     if n < 2 and not influences:
         return None

@@ -17,7 +17,7 @@ def saliency(detector: nn.Module, images: Tensor) -> dict[str, Tensor]:
     """Maps for "fake" of faces as the network sees them (B, 3, S, S): (B, S, S) each by title, not negative, own scale.
 
     Grad-CAM at the deepest stage with `POSITIONS` a side; PEL has one map a stream. FoCus makes maps itself, of which
-    the class-1 map (SPEC P4, Eq. 9) speaks of forgery. FoCus' evaluation model is read at its detector.
+    the class-1 map (FoCus, Eq. 9) speaks of forgery. FoCus' evaluation model is read at its detector.
     """
     if isinstance(detector, Focus):
         maps = detector.car_maps(images, class_1=True).fused.clamp_min(0)[:, None]  # (B, 1, h, w)

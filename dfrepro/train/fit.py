@@ -37,7 +37,7 @@ class TrainConfig:
     """The loop's settings; what the papers call the training details. `batch` counts draws a step, over all ranks.
 
     schedule: "cosine" to 0; "constant"; or "constant_then_linear", constant for the first `constant` of the steps and
-    then linearly to 0. warmup: share of all steps in which the rate rises linearly. clip_norm: 0 is no clipping.
+    then linearly to 0. warmup: share of all steps in which the rate rises linearly.
     accumulate: micro-batches a step. select: the weights kept, "last" or "best_validation".
     threads: torch's CPU threads, 0 leaves them. save_seconds: how often the state for a resume is written.
     log_every: how many steps may pass between two looks at the loss (each waits for the device).
@@ -54,7 +54,6 @@ class TrainConfig:
     schedule: Literal["cosine", "constant", "constant_then_linear"] = "cosine"
     constant: float = 0.75
     warmup: float = 0.0
-    clip_norm: float = 0.0
     accumulate: int = 1
     select: Literal["last", "best_validation"] = "last"
     seed: int = 0
@@ -215,11 +214,11 @@ class _Loop:
                 bar.update()
                 ended = progress.step % self.per_epoch == 0
                 if ended or len(self.pending) >= config.log_every:
-                    self._look()
+                    self._collect()
                 if ended:
                     bar.set_postfix(self._end_epoch())
                 if time.monotonic() - saved >= config.save_seconds and progress.step < self.steps:
-                    self._look()
+                    self._collect()
                     self._save()
                     saved = time.monotonic()
         return images
@@ -236,8 +235,6 @@ class _Loop:
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.lr * self.config.rate(index, self.steps)
         stats = self.step(self.recipe.loss, micro, index)
-        if self.config.clip_norm:
-            self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.config.clip_norm)
         self.optimizer.step()
         self.pending.append(([batch["row"] for batch in micro], stats))
         return sum(len(batch["image"]) for batch in micro)
@@ -255,7 +252,7 @@ class _Loop:
             pin=self.fabric.device.type == "cuda",
         )
 
-    def _look(self) -> None:
+    def _collect(self) -> None:
         """Bring the values of the last steps to the host, add them up, and stop at a loss that is not finite."""
         if not self.pending:
             return

@@ -39,7 +39,7 @@ class StepRule:
     """The weights of Eq. 14. `alpha`, `beta` in [0, 1] with alpha + beta <= 1; `r`, `r_prime` >= 0.
 
     `sites`: names of modules, () for the network's default. `per_site`: each site's own norm in Eq. 9 instead of the
-    joint one. `direction`: "random" replaces γ's direction by a random one of the same norm (a control; SPEC §7),
+    joint one. `direction`: "random" replaces γ's direction by a random one of the same norm (a control of ours),
     drawn from `seed` and the step's index.
     """
 

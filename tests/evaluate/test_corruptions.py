@@ -27,7 +27,7 @@ def images() -> np.ndarray:
 
 
 def test_levels_are_deeper_forensics():
-    """Its published table; where PEL gives one value and no levels, SPEC P2 has a sweep by factors of two."""
+    """Its published table; where PEL gives one value and no levels, ours is a sweep by factors of two."""
     levels = {name: CORRUPTIONS[name].levels for name in DEEPER_FORENSICS}
     assert levels == {
         "saturation": (0.4, 0.3, 0.2, 0.1, 0),

@@ -11,7 +11,7 @@ from dfrepro.forge.masks import Box, SoftMask, face_of
 
 @pytest.mark.parametrize("ratio", [1.0, 0.75, 0.25])
 def test_blend_is_the_weighted_mean_of_its_two_pictures_pixel_by_pixel(image, ratio):
-    """SPEC P3, Eq. 1 (with SBI's ratio), in float64 and one pixel at a time."""
+    """FIA-USA, Eq. 1 (with SBI's ratio), in float64 and one pixel at a time."""
     rng = np.random.default_rng(0)
     box = Box(20, 35, 90, 130)
     mask = SoftMask(rng.random((95, 70), dtype=np.float32), box)

@@ -15,7 +15,7 @@ from dfrepro.jobs.trained import TrainedRun
 from dfrepro.train import checkpoint
 from dfrepro.train.ingredients import Inputs
 
-SPEC = params.load(scale="smoke").spec("erm-ffpp", 0)
+DECLARED = params.load(scale="smoke").spec("erm-ffpp", 0)
 FRAMES = 3
 
 
@@ -34,7 +34,7 @@ def scored(tmp_path_factory):
     """A run on three test sets, its own under a shift and two corruptions; and how many faces the network was shown."""
     folder = tmp_path_factory.mktemp("scored")
     stores = {name: write_store(folder / name, name) for name in ("ffpp-c23", "cdfv2", "dfdc")}
-    checkpoint.save(folder / "run", recipes(SPEC).build(SPEC), {"spec": SPEC})
+    checkpoint.save(folder / "run", recipes(DECLARED).build(DECLARED), {"spec": DECLARED})
     shown, read, load = Counter(), Counter(), run.load_detector
 
     def counting(trained):

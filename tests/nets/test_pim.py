@@ -258,7 +258,7 @@ def test_gamma_is_the_derivative_by_finite_differences():
 
 
 def test_gamma_has_its_closed_form():
-    """γ_μ[c] = Σ ∂L/∂h′ and γ_σ[c] = Σ n ∂L/∂h′ over images and positions (SPEC P1)."""
+    """γ_μ[c] = Σ ∂L/∂h′ and γ_σ[c] = Σ n ∂L/∂h′ over images and positions (PIM, Eq. 9)."""
     h, up = normal(4, 3, 5, 5), normal(4, 3, 5, 5, seed=1)
     module = nn.Identity()
     net = nn.Sequential(module)
@@ -271,7 +271,7 @@ def test_gamma_has_its_closed_form():
 
 
 def test_differentiating_by_mu_and_sigma_themselves_is_a_trap():
-    """Where μ and σ also stand in the normalisation they cancel, and their gradient is rounding (SPEC P1, d1)."""
+    """Where μ and σ also stand in the normalisation they cancel, and their gradient is rounding (nets/pim.py)."""
     net, x, y = Shallow(), normal(6, 3, 9, 9), torch.tensor([0, 1, 0, 1, 1, 0])
     h = net.first(x).tanh().detach()
     mu = h.mean((2, 3), keepdim=True).requires_grad_()

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from dfrepro import params
 from dfrepro.errors import WorkbookError
 from dfrepro.report import ledger
 from dfrepro.report.evidence import Evidence
@@ -95,6 +96,23 @@ def test_coverage_holds_every_table_and_figure():
         known = set(covered[covered.paper == paper].id.str.rstrip("abc"))
         assert known == {f"T{n}" for n in range(1, tables + 1)} | {f"F{n}" for n in range(1, figures + 1)}, paper
     assert (covered.notebook.ne("") ^ covered.why_not.ne("")).all()
+
+
+DECLARED = params.load(scale="paper", grid="full")
+SETS = {dataset.layout for dataset in DECLARED.datasets.values()}
+
+
+@pytest.mark.parametrize("paper", ledger.ORDER)
+def test_a_table_that_is_called_reproducible_names_declared_runs_and_test_sets_alone(paper):
+    assert ledger.undeclared(paper, DECLARED.runs, SETS) == []
+
+
+def test_a_table_of_a_run_or_a_set_that_nobody_declares_is_not_reproducible():
+    without = DECLARED.runs.keys() - {"fiausa-effb1", "fiausa-full-fpn"}
+    faults = ledger.undeclared("fia_usa", without, SETS - {"df40", "cdfv1"})
+    assert {"T6b: run fiausa-effb1", "T8: run fiausa-full-fpn", "T2: test set cdfv1"} <= set(faults)
+    assert {"T5: test set df40/uniface", "T9a: test set df40/SiT"} <= set(faults)
+    assert {fault.partition(":")[0] for fault in faults} == {"T2", "T5", "T6b", "T8", "T9a"}
 
 
 def test_coverage_that_forgets_a_figure_is_an_error(tmp_path):

@@ -23,7 +23,7 @@ from dfrepro.train import checkpoint
 from dfrepro.train.fit import Recipe, TrainConfig, fit
 from dfrepro.train.steps import StepRule
 
-SPEC = Backbone("test_resnet", 32, {"drop_rate": 0.2})
+DECLARED = Backbone("test_resnet", 32, {"drop_rate": 0.2})
 PIM = Recipe(CrossEntropy(), StepRule(alpha=1.0))
 
 
@@ -37,7 +37,7 @@ def data(store, seed=3, **kwargs) -> FaceDataset:
 
 
 def run(store, out, recipe=PIM, settings=None, dataset=None, **kwargs):
-    detector = build_detector(SPEC, seed=1)
+    detector = build_detector(DECLARED, seed=1)
     return fit(detector, dataset or data(store), recipe, settings or config(), out, **kwargs)
 
 
@@ -74,7 +74,7 @@ def trained(store, tmp_path_factory):
 
 def test_a_tiny_network_learns_what_there_is_to_learn(store, trained):
     out, _ = trained
-    detector = build_detector(SPEC, seed=9)
+    detector = build_detector(DECLARED, seed=9)
     checkpoint.load_weights(out, detector)
     frames, _ = predict(detector, store, select(store.manifest, split="test"), size=32)
     assert video_auc(frames) == 1.0
@@ -95,11 +95,11 @@ def test_the_checkpoint_is_data_with_its_history_and_nothing_else(trained):
 
 
 def test_pim_leaves_no_trace_in_the_checkpoint(trained):
-    assert load_file(trained[0] / "model.safetensors").keys() == build_detector(SPEC, seed=0).state_dict().keys()
+    assert load_file(trained[0] / "model.safetensors").keys() == build_detector(DECLARED, seed=0).state_dict().keys()
 
 
 def test_the_detector_is_returned_without_hooks_and_in_evaluation_mode(store, tmp_path):
-    detector = build_detector(SPEC, seed=1)
+    detector = build_detector(DECLARED, seed=1)
     fit(detector, data(store), PIM, config(epochs=1), tmp_path / "run")
     assert not detector.training
     assert not any(module._forward_hooks for module in detector.modules())
@@ -336,19 +336,6 @@ def test_looking_at_the_network_does_not_change_it(store, undisturbed, tmp_path)
     recipe = Recipe(PIM.loss, PIM.rule, validate=lambda detector: float(torch.rand(())))
     run(store, tmp_path / "run", recipe)
     assert weights(tmp_path / "run") == weights(undisturbed)
-
-
-def test_a_long_step_is_clipped(store, tmp_path):
-    lengths = []
-    for number, clip in enumerate((0.0, 1e-3)):
-        detector = build_detector(SPEC, seed=1)
-        before = [p.detach().clone() for p in detector.parameters()]
-        settings = config(epochs=1, batch=len(data(store)), clip_norm=clip, momentum=0.0, schedule="constant")
-        fit(detector, data(store), Recipe(CrossEntropy()), settings, tmp_path / str(number))
-        moved = torch.cat([(p.detach() - was).flatten() for p, was in zip(detector.parameters(), before)])
-        lengths.append(float(moved.norm()))
-    assert lengths[0] > 1e-3
-    assert lengths[1] == pytest.approx(0.05 * 1e-3, rel=1e-3)
 
 
 def test_pairs_that_a_transform_makes_are_trained_on(store, tmp_path):

@@ -1,4 +1,4 @@
-"""FIA-USA's figures and tables (SPEC P3): drawn from pictures, rankings and tables; nothing is measured here."""
+"""FIA-USA's figures and tables (arXiv 2504.04827): drawn from pictures and tables; nothing is measured here."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any

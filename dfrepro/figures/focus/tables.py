@@ -1,4 +1,4 @@
-"""FoCus' figures and its table of costs (SPEC P4): maps over faces, kinds of map against true masks, K and λ."""
+"""FoCus' figures and its table of costs (FoCus): maps over faces, kinds of map against true masks, K and λ."""
 
 from typing import TYPE_CHECKING
 

@@ -134,7 +134,7 @@ def saliency_table(measured: pd.DataFrame, runs: dict[str, str]) -> pd.DataFrame
 def cost_table(measured: pd.DataFrame, runs: dict[str, str], steps: dict[str, int]) -> pd.DataFrame:
     """Wall-clock seconds of training (mean of seeds), a step's milliseconds, and both relative to the baseline's."""
     seconds = measured[measured.metric == "train_seconds"].groupby("run").value.mean()
-    base = seconds.get("fpg-baseline", np.nan)
+    base = seconds.get("fpg-plain", np.nan)
     rows: list[dict[str, Any]] = []
     for run, name in runs.items():
         if run not in seconds or not steps.get(run):
@@ -144,7 +144,7 @@ def cost_table(measured: pd.DataFrame, runs: dict[str, str], steps: dict[str, in
         rows.append({
             "run": name, "seconds": round(seconds[run], 1), "steps": steps[run], "ms a step": round(1e3 * per_step),
             "time / baseline's": round(seconds[run] / base, 2),
-            "step / baseline's": round(per_step / (base / steps.get("fpg-baseline", 0)), 2) if base > 0 else "",
+            "step / baseline's": round(per_step / (base / steps.get("fpg-plain", 0)), 2) if base > 0 else "",
         })  # fmt: skip
     return pd.DataFrame(rows).fillna("")
 

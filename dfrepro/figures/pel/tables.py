@@ -1,4 +1,4 @@
-"""Figures of PEL (SPEC P2, Table 3 as a sweep, Figures 2 to 4) and the tables that the paper lacks."""
+"""Figures of PEL (AAAI 2022, Table 3 as a sweep, Figures 2 to 4) and the tables that the paper lacks."""
 
 from typing import TYPE_CHECKING
 
@@ -13,13 +13,20 @@ if TYPE_CHECKING:
 
 # the arms of Table 3 here: PEL, and what it is made of
 ARMS = {
-    "pel-full": "PEL",
-    "pel-no-noise": "PEL without noise block",
+    "pel-full-printed": "PEL",
+    "pel-no-noise-printed": "PEL without noise block",
     "pel-two-stream": "two plain streams",
     "pel-rgb": "RGB alone",
+    "pel-xception": "Xception",
 }
-COLOURS = {"pel-full": plots.FAKE, "pel-no-noise": "#e0a458", "pel-two-stream": plots.REAL, "pel-rgb": "0.45"}
-# strengths of the levels 1 to 5 (dfrepro.evaluate.corruptions); SPEC takes level 3 for the paper's
+COLOURS = {
+    "pel-full-printed": plots.FAKE,
+    "pel-no-noise-printed": "#e0a458",
+    "pel-two-stream": plots.REAL,
+    "pel-rgb": "0.45",
+    "pel-xception": "#7b5ea7",
+}
+# strengths of the levels 1 to 5 (dfrepro.evaluate.corruptions); level 3 is the paper's (PEL, Table 3)
 CORRUPTIONS = {
     "gaussian-noise": "Gaussian noise",
     "salt-and-pepper": "salt and pepper",
@@ -72,9 +79,20 @@ def changes(swept: pd.DataFrame) -> pd.DataFrame:
     return wide.rename(index=ARMS, columns=CORRUPTIONS).round(4)
 
 
-def inside(measured: pd.DataFrame) -> pd.DataFrame:
-    """Mean lift of the residuals by run, module and stream, of fakes and of their reals; and the difference."""
-    parts = measured["metric"].str.extract(r"^(?P<module>self|mutual)_(?P<stream>rgb|freq)_lift_(?P<side>fake|real)$")
+def shares(measured: pd.DataFrame) -> pd.DataFrame:
+    """How much each kind of module adds, relative to what comes in (mean of seeds): a row a run."""
+    known = measured[measured["metric"].str.startswith("share_") & (measured["dataset"] == "ffpp")]
+    return known.pivot_table(index="run", columns="metric", values="value", sort=False).round(4)
+
+
+def inside(measured: pd.DataFrame, column: str = "lift") -> pd.DataFrame:
+    """A mean of the residuals by run, module and stream, of fakes and of their reals; and the difference.
+
+    `column`: one that `methods.pel.run.residuals_inside` explains: "lift", "energy", "change", "spread", "inside".
+    """
+    parts = measured["metric"].str.extract(
+        rf"^(?P<module>self|mutual)_(?P<stream>rgb|freq)_{column}_(?P<side>fake|real)$"
+    )
     known = pd.concat([measured, parts], axis=1).dropna(subset="module")
     table = known.pivot_table(index=["run", "module", "stream"], columns="side", values="value", sort=False)
     if table.empty:
@@ -152,7 +170,7 @@ def draw_sweep(swept: pd.DataFrame, label: str) -> "Figure":
     for axis, (corruption, title) in zip(axes, CORRUPTIONS.items()):
         axis.axvline(PAPERS_LEVEL, c="0.88", lw=7, zorder=0)
         axis.axhline(0.5, c="0.6", lw=1, ls=":")
-        for size, (run, name) in zip((14, 11, 8, 5), ARMS.items()):
+        for size, (run, name) in zip((17, 14, 11, 8, 5), ARMS.items()):
             part = swept[(swept["run"] == run) & (swept["corruption"] == corruption)]
             axis.plot(part["level"], part["auc"], "-o", ms=4, c=COLOURS[run], label=name)
             without = part.loc[part["auc"].isna(), "level"]

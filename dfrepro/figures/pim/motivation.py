@@ -1,4 +1,4 @@
-"""PIM's motivation (SPEC P1, Tables I and II, Figure 1): the paper's tables and figures beside ours, drawn."""
+"""PIM's motivation (TIFS 2024, Tables I and II, Figure 1): the paper's tables and figures beside ours, drawn."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""PIM's and DualFlat's figures (SPEC P1, Tables VI to IX, Figures 3 and 4): drawn from tables and maps."""
+"""PIM's and DualFlat's figures (TIFS 2024, Tables VI to IX, Figures 3 and 4): drawn from tables and maps."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""Reconstructed faces, which bring a decoder's up-sampling artefacts into FIA-USA's pseudo-fakes (SPEC P3, MMR).
+"""Reconstructed faces, which bring a decoder's up-sampling artefacts into FIA-USA's pseudo-fakes (MMR, Sec. 3.1).
 
 A reconstructor maps faces in [0, 1] to faces of the same size, through fewer pixels and a learned way back:
 

@@ -1,8 +1,8 @@
 """The paper's own reconstructors, from local files: a latent-diffusion KL autoencoder and a GFPGAN-class restorer.
 
-SPEC P3, MMR: references [57] and [71]. The packages are the optional extra `paper`; which variant the paper used is not
-said. Both are what `reconstruct.reconstruct` takes: faces (B, 3, S, S) in [0, 1] in and out. Nothing is
-downloaded and nothing is unpickled.
+FIA-USA, Sec. 3.1 (MMR), references [57] and [71]. The packages are the optional extra `paper`; which
+variant the paper used is not said. Both are what `reconstruct.reconstruct` takes: faces (B, 3, S, S) in [0, 1] in and
+out. Nothing is downloaded and nothing is unpickled.
 """
 
 import importlib

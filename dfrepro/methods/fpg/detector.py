@@ -1,7 +1,7 @@
 """FPG, forgery perception guidance: a detector that knows a face's quality, trained on fakes refined against it.
 
 Of the paper only the supplement is at hand: Section 1 and Figure 1 (quality branch, attention), Eq. 1 (discrete
-perturbation), Tables 1 and 2. The rest is the authors' public code as SPEC P0 restates it; which part comes from where
+perturbation), Tables 1 and 2. The rest is what the authors' public code does; which part comes from where
 is in `papers/fpg/DEVIATIONS.md`. Training reads pairs of a real and the fake self-blended of it.
 
 - here: the variants, the detector, the loss

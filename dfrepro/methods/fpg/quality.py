@@ -1,8 +1,9 @@
 """What FPG's quality branch learns to predict: a number Q in [0, 1] for every face (supplement, Section 1, Figure 1).
 
-The paper takes Q from a frozen face-quality network (of SDD-FIQA's kind, SPEC P0), which nobody has offline. Anything
-that maps a batch to Q will do, and three such things are here: the sharpness of the picture, a degradation whose level
-is known, and the scores of a real quality network where a user has put them into the manifest's column `quality`.
+The paper takes Q from a frozen face-quality network (of SDD-FIQA's kind in the public code), which nobody has offline.
+Anything that maps a batch to Q will do, and three such things are here: the sharpness of the picture, a degradation
+whose level is known, and the scores of a real quality network where a user has put them into the manifest's column
+`quality`.
 
 All are standardised alike: linearly between two quantiles of the training faces, and clipped. The best is 1.
 """

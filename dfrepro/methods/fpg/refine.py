@@ -1,6 +1,6 @@
 """FPG's refinement: self-blended fakes are changed to what the detector, as it stands, still has to learn.
 
-The two refinements (FPG's public code as SPEC P0 restates it; the supplement gives Eq. 1 and the orders of Table 1).
+The two refinements (what FPG's public code does; the supplement gives Eq. 1 and the orders of Table 1).
 A fake is x_f = M s + (1 − M) x_r + d, with M in [0, 1] the mask, s the picture blended in, x_r the real and d all that
 happened after the blending (JPEG, rounding). With the detector in evaluation mode:
 
@@ -40,7 +40,7 @@ class Refinement:
     """The refinement as a hook of the training loop: `refined = refinement(model, batch, generator)`, once a step.
 
     order: Table 1's, or one refinement alone. perturbation: one sign a sample by majority ("unified"), Eq. 1's sign a
-    pixel ("discrete"), or a random sign a sample (a control, SPEC §7). overlap: t. eps, probability: of Mg, whether it
+    pixel ("discrete"), or a random sign a sample (a control of ours). overlap: t. eps, probability: of Mg, whether it
     is applied being one draw a batch. positions: Grad-CAM's layer is the deepest stage whose map has at least so many a
     side; 1 is the last one, as in the code. A small network on small faces ends in 2 x 2 positions, which is no region.
     """

@@ -35,7 +35,7 @@ from dfrepro.nets.detector import Backbone, Output
 
 Start = Literal["identity", "printed"]
 STREAMS = ("rgb", "freq")
-REDUCTION = 16  # of the MLP of Eq. 4 (SPEC P2; the paper is silent)
+REDUCTION = 16  # of the MLP of Eq. 4 (the paper is silent)
 
 
 # --- which PEL ----------------------------------------------------------------------------------------------------
@@ -48,7 +48,7 @@ class Variant:
     streams: some of "rgb", "freq". denoisers: of the noise block, names of `pel_denoise.DENOISERS`; several are weighed
     by a grouped 1 × 1 convolution (Table 5), () is no noise block. attention, mutual: Eq. 4, and Eq. 5 and 6, which for
     one stream are spatial attention (Sec. 4.3). bank, size: see `FrequencyInput`. stem_is_block: count the stem as the
-    first "convolutional block" (SPEC P2, alternative). dropout: before the last layer.
+    first "convolutional block" (the other reading of Sec. 3). dropout: before the last layer.
     """
 
     streams: tuple[str, ...] = STREAMS

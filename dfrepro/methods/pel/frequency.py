@@ -78,7 +78,8 @@ class FrequencyInput(nn.Module):
     """Images in [0, 255] (B, 3, S, S), S even -> (B, 64, S/2, S/2), or (B, 64, S, S) where `size` is "double".
 
     `bank`: single frequencies, or the coarse control. `size`: how the half resolution meets the paper's "64 × H × W"
-    (SPEC P2): "half", reflected borders, S/2; "double", the same enlarged to S; "unpadded", no border, resized to S/2.
+    (Sec. 3 leaves it open): "half", reflected borders, S/2; "double", the same enlarged to S; "unpadded",
+    no border, resized to S/2.
     """
 
     filters: Tensor

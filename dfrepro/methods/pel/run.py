@@ -47,7 +47,7 @@ def prepare(spec: Spec, inputs: Inputs) -> Ingredients:
 
 
 def flipped(sample: Sample, rng: np.random.Generator) -> Sample:
-    """Every second face mirrored: P2's only augmentation (SPEC; the paper is silent). Landmarks stay: none are read."""
+    """Every second face mirrored: PEL's only augmentation here (the paper is silent). Landmarks stay: none are read."""
     return replace(sample, image=sample.image[:, ::-1]) if rng.random() < 0.5 else sample
 
 

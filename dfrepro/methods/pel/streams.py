@@ -1,7 +1,8 @@
 """A stream of PEL: a timm network behind its own input, walked stage by stage (AAAI 2022, Sec. 3 and Fig. 1).
 
-The paper inserts its modules "after each convolutional block"; a block is a stage of the network (SPEC P2). Two
-networks exchange features after a stage, so neither can be run by one call: a stream knows its stem, stages and top.
+The paper inserts its modules "after each convolutional block"; a block is a stage of the network (our reading,
+papers/pel/DEVIATIONS.md). Two networks exchange features after a stage, so neither can be run by one call: a stream
+knows its stem, stages and top.
 """
 
 import re
@@ -124,7 +125,7 @@ def replace_first_convolution(network: nn.Module, channels: int, stride_divisor:
     """Give the network a new first convolution that reads `channels` channels, at a stride divided by that number.
 
     At the same stride it keeps its kernel. At half the stride the frequency input is already at half resolution:
-    3 × 3 as SPEC P2 has it, and where kernel and stride are one (ConvNeXt's patches) a patch of half the side.
+    3 × 3 (the paper is silent), and where kernel and stride are one (ConvNeXt's patches) a patch of half the side.
     """
     name, old = next((n, m) for n, m in network.named_modules() if isinstance(m, nn.Conv2d))
     kernel, stride, padding = old.kernel_size[0], old.stride[0], old.padding[0]

@@ -15,7 +15,7 @@ from dfrepro.data.standin.spec import StandinSpec
 from dfrepro.data.standin.trees import Studio, Unit
 
 PAIRS, FRAMES = 12, 2
-SPEC = StandinSpec(train=2 * PAIRS, val=0, test=0, cross=0, wild=0, images=0, frames=FRAMES)
+DECLARED = StandinSpec(train=2 * PAIRS, val=0, test=0, cross=0, wild=0, images=0, frames=FRAMES)
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     """Two reals and two fakes of each pair, the methods in turn: c23 files and decoded crops of the head."""
     folder, rows = tmp_path_factory.mktemp("films"), []
     for pair in range(PAIRS):
-        studio = Studio(FFPP, SPEC, 0, Unit("ffpp", pair), FRAMES)
+        studio = Studio(FFPP, DECLARED, 0, Unit("ffpp", pair), FRAMES)
         names = (f"{pair}a", f"{pair}b")
         takes = {name: studio.take(name, name) for name in names}
         made = [studio.real(name, name, takes[name]) for name in names]
@@ -99,7 +99,7 @@ def test_per_video_averages_in_order_of_appearance() -> None:
 def test_reals_and_fakes_pass_the_codec_equally_often() -> None:
     """A fake that changes nothing is its real: filmed once, uploaded alike."""
     domain = replace(FFPP, upload=28, recipes=(replace(FFPP.recipes[0], strength=0.0),))
-    studio = Studio(domain, SPEC, 0, Unit("ffpp", 0), FRAMES)
+    studio = Studio(domain, DECLARED, 0, Unit("ffpp", 0), FRAMES)
     take = studio.take("a", "a")
     real, fake = studio.real("v", "a", take), studio.fake(domain.recipes[0], "v", ("a", "a"), take, take)
     assert all(np.array_equal(r, f) for r, f in zip(real.frames, fake.frames, strict=True))

@@ -20,12 +20,12 @@ from dfrepro.data.standin.render import project, seen_at
 from dfrepro.data.standin.spec import StandinSpec, generator
 from dfrepro.data.standin.trees import Studio, Unit
 
-SPEC = StandinSpec(train=4, val=0, test=0, cross=0, wild=0, images=0, frames=2)
+DECLARED = StandinSpec(train=4, val=0, test=0, cross=0, wild=0, images=0, frames=2)
 
 
 @pytest.fixture(scope="module")
 def pair():
-    studio = Studio(FFPP, SPEC, 1, Unit("ffpp", 0), 2)
+    studio = Studio(FFPP, DECLARED, 1, Unit("ffpp", 0), 2)
     return studio.take("target", "target"), studio.take("source", "source")
 
 

@@ -41,10 +41,10 @@ def test_saliency_stands_beside_what_a_uniform_map_would_get():
 
 
 def test_cost_is_by_the_step_and_in_all():
-    seconds = {"fpg-baseline": 10.0, "fpg-full": 20.0, "fpg-third": 3.0}
+    seconds = {"fpg-plain": 10.0, "fpg-full": 20.0, "fpg-third": 3.0}
     measured = pd.DataFrame([row for run, s in seconds.items() for row in rows(run, {("train", "train_seconds"): s})])
     names = {run: run for run in (*seconds, "fpg-ms")}
-    table = fpg.cost_table(measured, names, {"fpg-baseline": 100, "fpg-full": 100, "fpg-third": 15}).set_index("run")
+    table = fpg.cost_table(measured, names, {"fpg-plain": 100, "fpg-full": 100, "fpg-third": 15}).set_index("run")
     assert table.loc["fpg-full", "step / baseline's"] == 2.0
     assert table.loc["fpg-third", "time / baseline's"] == 0.3
     assert table.loc["fpg-ms", "seconds"] == "not run"

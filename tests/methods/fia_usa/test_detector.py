@@ -468,7 +468,7 @@ def test_a_warmed_up_copy_has_learned_and_the_detector_has_not():
     [("resnet50", 196), ("resnet101", 196), ("efficientnet_b1", 128), ("tf_efficientnet_b4", 128), ("test_resnet", 32)],
 )
 def test_the_pyramid_is_as_wide_as_appendix_d_has_it_and_elsewhere_as_c2(network, width):
-    """SPEC P3: lateral 1 x 1 to 128 channels (EfficientNet) or 196 (ResNet)."""
+    """Appendix D: lateral 1 x 1 to 128 channels (EfficientNet) or 196 (ResNet)."""
     with torch.device("meta"):
         detector = build(Variant(channels="all"), Backbone(network, 64), 0)
     assert [lateral.weight.shape for lateral in detector.fpn.lateral] == [(width, c, 1, 1) for c in detector.channels]

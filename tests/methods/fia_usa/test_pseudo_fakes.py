@@ -73,7 +73,7 @@ def test_the_paired_real_is_the_source_after_its_transform(image, landmarks, rec
 
 
 def test_the_source_is_recoloured_as_sbi_does(image, landmarks, reconstructions, monkeypatch):
-    """T is that of self-blending (SPEC P3): a hue shift of +-.3 at most, unless another is asked for."""
+    """T is that of self-blending (Sec. 3.1): a hue shift of +-.3 at most, unless another is asked for."""
     limits = []
     monkeypatch.setattr(fia_usa, "draw_source_transform", lambda _, limit: limits.append(limit) or [])
     for forge in (FiaUsa(64), FiaUsa(64, hsv_limit=20)):

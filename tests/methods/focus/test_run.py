@@ -179,3 +179,10 @@ def test_neighbours_tell_manipulations_apart_where_features_do():
     assert focus_evaluation.neighbours(noise, frames)["neighbours_manipulation"] == pytest.approx(0.5, abs=0.1)
     one = frames.assign(manipulation=np.where(frames.label == 1, "fake", "original"))
     assert "neighbours_manipulation" not in focus_evaluation.neighbours(noise, one)
+
+
+def test_neighbours_are_measured_on_every_test_set_of_the_evaluation_model(store):
+    run = spec("focus_evaluation", CNN)
+    found = focus_evaluation.measure(focus_evaluation.build(run).eval(), run, {"ffpp-c40": store}, Inputs(store))
+    assert [(each.dataset, each.metric) for each in found] == [("ffpp", "neighbours_label")]
+    assert 0 <= found[0].value <= 1

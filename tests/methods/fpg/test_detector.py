@@ -181,7 +181,7 @@ def test_the_loss_is_the_weighed_sum_of_its_three_terms():
 
 
 def test_the_loss_has_the_weights_of_the_code_and_the_classifier_its_dropout():
-    """SPEC P0: CE + .075 L_sim + MSE(q, Q), and a dropout of .4."""
+    """The public code's loss: CE + .075 L_sim + MSE(q, Q), and a dropout of .4."""
     detector, batch, target = build(SMALL, CONVNEXT, seed=0).eval(), pairs(3), LaplacianQuality(8.0, 12.0)
     for loss_fn in (FPGLoss(target), FPG().loss(target)):
         loss, parts = loss_fn(detector, batch)

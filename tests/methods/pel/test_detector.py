@@ -1,4 +1,4 @@
-"""PEL (AAAI 2022, Sec. 3; SPEC P2) against SciPy, brute force, and each equation in a few lines of its own."""
+"""PEL (AAAI 2022, Sec. 3) against SciPy, brute force, and each equation in a few lines of its own."""
 
 import copy
 import dataclasses

@@ -1,0 +1,46 @@
+"""What published notebooks show: pictures in all their colours, small enough for git."""
+
+import base64
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dfrepro.jobs import pipeline
+
+
+def png(picture: Image.Image) -> str:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+@pytest.fixture(scope="module")
+def face():
+    """A large picture with many colours and a transparent border, as a figure of faces has."""
+    rng = np.random.default_rng(0)
+    smooth = np.stack(np.meshgrid(np.linspace(0, 255, 900), np.linspace(255, 0, 600)), -1)
+    colours = np.dstack([smooth, np.full((600, 900), 120.0)]) + rng.normal(0, 6, (600, 900, 3))
+    pixels = np.dstack([colours.clip(0, 255), np.full((600, 900), 255.0)]).astype(np.uint8)
+    pixels[:20] = 0
+    return Image.fromarray(pixels, "RGBA")
+
+
+def test_a_large_picture_becomes_a_jpeg_of_the_same_colours_on_white(face):
+    data = {"image/png": png(face), "application/vnd.jupyter.widget-view+json": "dead without a kernel"}
+    pipeline._lighten(data, "00_data")
+    assert data.keys() == {"image/jpeg"}
+    shown = Image.open(io.BytesIO(base64.b64decode(data["image/jpeg"])))
+    pixels, right = np.asarray(shown, float), np.asarray(face.convert("RGB"), float)
+    assert (pixels[:12] > 250).all()
+    assert np.abs(pixels[40:] - right[40:]).mean() < 5
+    assert len(np.unique(np.asarray(shown).reshape(-1, 3), axis=0)) > 10_000
+    assert len(data["image/jpeg"]) < len(png(face)) / 2
+
+
+def test_a_small_picture_stays_as_it_is(face):
+    small = png(face.resize((60, 40)))
+    data = {"image/png": small}
+    pipeline._lighten(data, "00_data")
+    assert data == {"image/png": small}
