@@ -74,7 +74,7 @@ def gained(recipe: Recipe, pairs: list[tuple[Take, Take]]) -> float:
 
 @pytest.fixture(scope="module")
 def pairs() -> list[tuple[Take, Take]]:
-    studios = [Studio(FFPP, SPEC, 2, Unit("ffpp", number), 2) for number in range(4)]
+    studios = [Studio(FFPP, DECLARED, 2, Unit("ffpp", number), 2) for number in range(4)]
     return [(s.take(f"{i}a", f"{i}a"), s.take(f"{i}b", f"{i}b")) for i, s in enumerate(studios)]
 
 
