@@ -19,6 +19,18 @@ def check(args: argparse.Namespace) -> int:
     return run_check({name: (declared.layout, p.root(name)) for name, declared in p.datasets.items()})
 
 
+def calibrate(args: argparse.Namespace) -> None:
+    from dfrepro import params
+    from dfrepro.report import calibration
+    from dfrepro.report.calibrate import measure
+
+    p = params.load(scale=args.scale)
+    for generator in args.generators:
+        for seed in args.seeds:
+            calibration.keep(measure(p, generator, seed, args.runs), p.scale, generator, seed)
+    print(calibration.markdown(calibration.report(calibration.kept())))
+
+
 def claims(args: argparse.Namespace) -> None:
     from dfrepro import params
     from dfrepro.report import judge
@@ -107,6 +119,11 @@ def parser() -> argparse.ArgumentParser:
 
     on_workers(command(repro, "do what is out of date, side by side, and record it in dvc.lock as `dvc repro` would"))
     command(check, "say what is there below each declared root, what is missing, and what to do")
+    sub = command(calibrate, "measure the papers' baselines on the stand-in, and compare with docs/standin.md's bands")
+    sub.add_argument("runs", nargs="*", metavar="RUN", help="only the cells of these runs; default: all")
+    sub.add_argument("--scale", default="study")
+    sub.add_argument("--generators", type=int, nargs="+", default=[0], help="seeds of the stand-in")
+    sub.add_argument("--seeds", type=int, nargs="+", default=[0], help="seeds of the trainings")
     sub = command(score, "score your own video, picture or folder with a trained run: table, JSON, CSV and a page")
     sub.add_argument("path", type=Path, help="a video, a picture, a tar of frames, or a folder of them")
     sub.add_argument("--run", required=True, help="a trained run's name")

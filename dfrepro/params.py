@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from dfrepro.errors import WorkbookError
 from dfrepro.files import ROOT
 
-Scale = Literal["smoke", "laptop", "paper"]
+Scale = Literal["smoke", "laptop", "study", "paper"]
 Grid = Literal["core", "full"]
 Kind = Literal["backbone", "pel", "fia_usa", "focus", "tokens", "focus_evaluation", "fpg"]
 Unit = Annotated[float, Field(ge=0, le=1)]
@@ -39,8 +39,10 @@ class Model(BaseModel):
 
 
 class Standin(Model):
-    """Sizes of the stand-in's trees: FF++ originals a split (even), videos and images a class, frames, pixels."""
+    """The generator's seed, and the sizes of the stand-in's trees: FF++ originals a split (even), videos and images a
+    class, frames, pixels."""
 
+    seed: Annotated[int, Field(ge=0)] = 0
     train: Count
     val: Count
     test: Count

@@ -65,7 +65,7 @@ def test_a_missing_key_a_broken_file_and_a_missing_file_are_named(tmp_path):
 
 
 def test_an_unknown_scale_lists_the_known_ones():
-    with pytest.raises(WorkbookError, match="must be one of smoke, laptop, paper"):
+    with pytest.raises(WorkbookError, match="must be one of smoke, laptop, study, paper"):
         params.load(scale="huge")
 
 
@@ -75,7 +75,7 @@ def test_yaml_tags_that_would_run_code_are_refused(tmp_path):
         params.load(tmp_path / "params.yaml")
 
 
-@pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
+@pytest.mark.parametrize("scale", ["smoke", "laptop", "study", "paper"])
 def test_every_committed_scale_loads_and_gives_every_run_a_spec(scale):
     p = params.load(scale=scale)
     for run in p.runs:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from dfrepro.report import judge, plots
+from dfrepro.report.calibration import CLEAN, cells
 from dfrepro.report.contrast import level
 from dfrepro.report.evidence import Evidence
 from dfrepro.report.schema import Operand
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from dfrepro.data.manifest import FaceStore
 
-BAND_IN_DOMAIN, BAND_CROSS, BAND_CONTROL = (0.95, 0.99), (0.60, 0.85), (0.40, 0.62)
+BAND_CONTROL = (0.40, 0.62)
 COLUMNS = ["original", "Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures"]
 
 
@@ -145,22 +146,26 @@ def studied(run: str, sets: Sequence[str]) -> pd.DataFrame:
 
 
 def calibration(scores: pd.DataFrame) -> pd.DataFrame:
-    """Video AUC of a run on each set with its 95 % interval over seeds and people, and the band that it was set to."""
+    """Video AUC of a run on each set with its 95 % interval over seeds and people, and the band that it was set to.
+
+    NaN where the run has no band.
+    """
     evidence = Evidence(None, scores)
     (run,) = scores.run.unique()
+    bands = cells()
+    bands = bands[(bands.run == run) & (bands.manipulation == "") & (bands.condition == CLEAN)].set_index("test")
     rows = {}
     for dataset in scores.dataset.unique():
         operand = Operand(run=run, metric="video_auc", test=dataset)
         found = level(operand, evidence)
         assert found is not None  # its scores are there
         low, high = found.interval() or (np.nan, np.nan)
-        band = BAND_IN_DOMAIN if dataset == "ffpp" else BAND_CROSS
         rows[plots.SETS[dataset]] = {
             "video AUC": found.mean,
             "low": low,
             "high": high,
-            "from": band[0],
-            "to": band[1],
+            "from": bands.low.get(dataset, np.nan),
+            "to": bands.high.get(dataset, np.nan),
         }
     return pd.DataFrame(rows).T
 

@@ -26,9 +26,7 @@ if TYPE_CHECKING:
     from dfrepro.data.manifest import FaceStore
     from dfrepro.train.ingredients import Inputs
 
-STANDIN_SEED = 0
 LARGE = 350_000  # characters of base64: a quarter of a megabyte
-
 
 # --- data ----------------------------------------------------------------------------------------------------------
 
@@ -37,7 +35,9 @@ def standin(p: Params) -> None:
     """Generate the stand-in's trees."""
     from dfrepro.data.standin import StandinSpec, generate
 
-    generate(p.artifacts / "standin", StandinSpec(**p.sizes.standin.model_dump()), seed=STANDIN_SEED, workers=cores())
+    sizes = p.sizes.standin
+    spec = StandinSpec(**sizes.model_dump(exclude={"seed"}))
+    generate(p.artifacts / "standin", spec, seed=sizes.seed, workers=cores())
 
 
 def faces(p: Params, dataset: str) -> "FaceStore":

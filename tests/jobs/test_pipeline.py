@@ -227,3 +227,13 @@ def test_publishing_turns_a_framed_page_into_a_file_and_a_dead_slider_into_its_p
     assert "".join(first["text/html"]) == '<div><iframe src="explorer/02_pim.html" height="9"></iframe></div>'
     assert (source / "explorer" / "02_pim.html").read_text() == page
     assert set(second) == {"image/png"}
+
+
+def test_the_standins_seed_is_the_scales(monkeypatch):
+    asked = []
+    monkeypatch.setattr("dfrepro.data.standin.generate", lambda out, spec, *, seed, workers: asked.append((spec, seed)))
+    standin = P.sizes.standin.model_copy(update={"seed": 7})
+    pipeline.standin(P.model_copy(update={"sizes": P.sizes.model_copy(update={"standin": standin})}))
+    ((spec, seed),) = asked
+    assert seed == 7
+    assert spec.test == P.sizes.standin.test

@@ -1,8 +1,9 @@
 """From a display picture to the 8-bit frames of a video file: lens, sensor, colours, codec.
 
-A video and all fakes made from it share one `Camera`, and only the noise is drawn anew.
+A video is filmed once: forgers work on its frames, so that a fake shares its real's lens, noise and background.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -38,18 +39,28 @@ class Camera:
             rng.uniform(*model.blur), rng.uniform(*model.noise), rng.uniform(*model.gamma), gain.astype(np.float32)
         )
 
-    def film(self, rng: np.random.Generator, pictures: list[Array]) -> list[Array]:
-        """(S, S, 3) display values -> (S, S, 3) uint8 RGB."""
-        side, spare = pictures[0].shape[0], 24
+    def expose(self, picture: Array) -> Array:
+        """What the lens makes of display values (S, S, 3), before the sensor's noise."""
+        return cv2.GaussianBlur(cv2.pow(picture, self.gamma) * self.gain, (0, 0), self.blur)
+
+    def noise_of(self, rng: np.random.Generator, side: int) -> Iterator[Array]:
+        """The sensor's noise in one frame after another, (side, side, 3), without end."""
+        spare = 24
         plate = rng.standard_normal((side + spare, side + spare, 3), dtype=np.float32)
         plate = self.noise * cv2.GaussianBlur(plate, (0, 0), 0.6) / 0.47  # demosaicking correlates neighbours
-        frames = []
-        for picture in pictures:
+        while True:
             dx, dy = rng.integers(0, spare, 2)
-            exposed = cv2.pow(picture, self.gamma) * self.gain
-            seen = cv2.GaussianBlur(exposed, (0, 0), self.blur) + plate[dy : dy + side, dx : dx + side]
-            frames.append(np.clip(seen * 255 + 0.5, 0, 255).astype(np.uint8))
-        return frames
+            yield plate[dy : dy + side, dx : dx + side]
+
+    def film(self, rng: np.random.Generator, pictures: list[Array]) -> list[Array]:
+        """(S, S, 3) display values -> (S, S, 3) uint8 RGB."""
+        noise = self.noise_of(rng, pictures[0].shape[0])
+        return [quantised(self.expose(picture) + next(noise)) for picture in pictures]
+
+
+def quantised(picture: Array) -> Array:
+    """0 .. 1 -> uint8."""
+    return np.clip(picture * 255 + 0.5, 0, 255).astype(np.uint8)
 
 
 def uploaded(frames: list[Array], crf: int) -> list[Array]:

@@ -5,7 +5,7 @@ a cell unequally and prints a lattice on flat areas (Odena et al., Distill 2016)
 steps or blur instead. `Decoder` does the same arithmetic with fixed kernels.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -28,6 +28,10 @@ class Decoder:
     uneven: float = 0.0
     skip: float = 0.3
     tilt: bool = False  # lattice along the diagonals
+
+    def of(self, trace: float) -> "Decoder":
+        """The decoder with its traces `trace` times as strong."""
+        return replace(self, uneven=trace * self.uneven, skip=1 - trace * (1 - self.skip))
 
     def __call__(self, frame: Array, box: tuple[float, float, float], strength: Array) -> Array:
         """Decode the square `box` (cx, cy, side in pixels) of `frame`; `strength` (3,) scales the

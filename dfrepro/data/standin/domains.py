@@ -31,10 +31,19 @@ class Domain:
 
 FFPP = Domain(
     recipes=(
-        Recipe("Deepfakes", "swap", "inner", 9, Decoder(22, uneven=0.065, skip=0.42), mismatch=0.03, shake=0.3),
-        Recipe("Face2Face", "reenact", "hull", 3, polish=1.2, grain=0.13, nearest=True, mismatch=0.02),
-        Recipe("FaceSwap", "paste", "hull", 0, Decoder(26, "lanczos", skip=1.5), match=0.8, mismatch=0.12, shake=0.5),
-        Recipe("NeuralTextures", "mouth", "lower", 3, Decoder(15, uneven=0.38, skip=1.3, tilt=True)),
+        Recipe(
+            "Deepfakes",
+            "swap",
+            "inner",
+            9,
+            Decoder(22, uneven=0.09, skip=0.6),
+            trace=(0.3, 1.2),
+            mismatch=0.03,
+            shake=0.3,
+        ),
+        Recipe("Face2Face", "reenact", "hull", 3, grid=0.68, trace=(0.1, 1.1), polish=1.2, grain=0.1, mismatch=0.02),
+        Recipe("FaceSwap", "paste", "hull", 1, sharpen=4, trace=(0.5, 1.3), match=0.8, mismatch=0.06, shake=0.5),
+        Recipe("NeuralTextures", "mouth", "inner", 3, Decoder(15, uneven=0.1, skip=0.3, tilt=True), trace=(0.2, 1.0)),
     ),
 )
 DFD = Domain(
@@ -48,8 +57,8 @@ DFD = Domain(
 )
 CDF = Domain(
     recipes=(
-        Recipe("Celeb-synthesis", "swap", "hull", 11, Decoder(26, uneven=0.025, skip=0.84), mismatch=0.015),
-        Recipe("Celeb-synthesis", "swap", "inner", 8, Decoder(24, "lanczos", skip=0.84), mismatch=0.02, polish=0.7),
+        Recipe("Celeb-synthesis", "swap", "hull", 11, Decoder(24, uneven=0.05, skip=0.75), mismatch=0.015),
+        Recipe("Celeb-synthesis", "swap", "inner", 8, Decoder(24, "lanczos", skip=0.75), mismatch=0.02, polish=0.7),
     ),
     camera=CameraModel(blur=(0.3, 0.7), noise=(0.004, 0.012), warmth=0.08),
     light=LightModel(azimuth=(-0.6, 0.6), key=(0.6, 1.0)),
@@ -85,10 +94,10 @@ WDF = Domain(
 )
 DIFF = Domain(
     recipes=(
-        Recipe("FS/DiFace", "whole", "frame", 0, Decoder(26, "transposed", uneven=0.03, skip=0.5)),
+        Recipe("FS/DiFace", "whole", "frame", 0, Decoder(26, "transposed", uneven=0.03, skip=0.75)),
         Recipe("FE/CoDiff", "whole", "frame", 0, Decoder(30, "linear", skip=0.7)),
-        Recipe("T2I/SDXL", "whole", "frame", 0, Decoder(28, "transposed", uneven=0.03, skip=1.2, tilt=True)),
-        Recipe("I2I/LoRA", "whole", "frame", 0, Decoder(24, "lanczos", skip=0.5)),
+        Recipe("T2I/SDXL", "whole", "frame", 0, Decoder(28, "transposed", uneven=0.03, skip=0.75, tilt=True)),
+        Recipe("I2I/LoRA", "whole", "frame", 0, Decoder(24, "lanczos", skip=0.75)),
     ),
     camera=CameraModel(blur=(0.3, 0.7), noise=(0.003, 0.010)),
     crf=18,

@@ -127,24 +127,22 @@ def falling_light(actor: Actor, state: State, light: Light) -> tuple[Array, Arra
     return diffuse.astype(np.float32), shine
 
 
-def head(actor: Actor, state: State, light: Light, *, supersample: int = SUPER, nearest: bool = False) -> Layer:
-    """Render the head. `supersample=1` and `nearest` make the cruder renderer of the reenactment forgery."""
+def head(actor: Actor, state: State, light: Light) -> Layer:
+    """Render the head."""
     reach = np.array([1.22, 1.45]) * state.scale
     x0, y0 = int(state.cx - reach[0]), int(state.cy - reach[1])
     columns, rows = (int(np.ceil(2 * r / CELL)) for r in reach)
     px, py = np.meshgrid(x0 - 0.5 + CELL * (np.arange(columns) + 0.5), y0 - 0.5 + CELL * (np.arange(rows) + 0.5))
     coarse = seen_at(actor, state, px.astype(np.float32), py.astype(np.float32))
-    fine = (columns * CELL * supersample, rows * CELL * supersample)
+    fine = (columns * CELL * SUPER, rows * CELL * SUPER)
     moved = anatomy.displacement(actor.person.geometry, state, *coarse)
     diffuse, shine = falling_light(actor, state, light)
     lit = _lit_texture(actor.atlas, diffuse, shine)
     u, v = (cv2.resize(((c - d) + REACH) * PER_UNIT - 0.5, fine) for c, d in zip(coarse, moved, strict=True))
-    mode = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
-    rgba = cv2.remap(lit, u.astype(np.float32), v.astype(np.float32), mode, borderMode=cv2.BORDER_CONSTANT)
-    _features(rgba, actor, state, coarse, diffuse, CELL * supersample, 1 / (supersample * state.scale))
-    if supersample > 1:
-        rgba = cv2.resize(rgba, (columns * CELL, rows * CELL), interpolation=cv2.INTER_AREA)
-    return Layer(rgba, x0, y0)
+    u, v = u.astype(np.float32), v.astype(np.float32)
+    rgba = cv2.remap(lit, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    _features(rgba, actor, state, coarse, diffuse, CELL * SUPER, 1 / (SUPER * state.scale))
+    return Layer(cv2.resize(rgba, (columns * CELL, rows * CELL), interpolation=cv2.INTER_AREA), x0, y0)
 
 
 def _lit_texture(atlas: Atlas, diffuse: Array, shine: Array) -> Array:

@@ -31,10 +31,10 @@ def forgeries(name: str, domain: Domain, *, seed: int = 0, pairs: tuple[int, ...
 def _forgeries_of(name: str, domain: Domain, seed: int, pair: int) -> Array:
     studio, people = Studio(domain, LAPTOP, seed, Unit(name, pair), 3), (f"{2 * pair:02d}", f"{2 * pair + 1:02d}")
     target, source = (studio.take(person, person) for person in people)
-    real = studio.real("sheet", people[0], people[0], target)
+    real = studio.real("sheet", people[0], target)
     lines = []
     for recipe in domain.recipes:
-        fake = studio.fake(recipe, "sheet", people, people[0], target, source)
+        fake = studio.fake(recipe, "sheet", people, target, source)
         before, after = (uploaded(film.frames, domain.crf)[1] for film in (real, fake))
         change = np.clip(GAIN * np.abs(before.astype(int) - after), 0, 255).astype(np.uint8)
         lines.append(np.hstack([_tile(t) for t in (before, after, fake.masks[1][..., None].repeat(3, 2), change)]))
@@ -49,7 +49,7 @@ def faces(*, seed: int = 0, columns: int = 8) -> Array:
         for number in range(columns):
             studio = Studio(domain, LAPTOP, seed, Unit(name, number), 1)
             person = f"{number:02d}"
-            films.append(studio.real("sheet", person, person, studio.take(person, person)))
+            films.append(studio.real("sheet", person, studio.take(person, person)))
         lines.append(np.hstack([_tile(uploaded(film.frames, domain.crf)[0]) for film in films]))
     return np.vstack(lines)
 
@@ -59,7 +59,7 @@ def motion(*, seed: int = 0, people: int = 3, columns: int = 8) -> Array:
     lines = []
     for number in range(people):
         studio = Studio(domains.FFPP, LAPTOP, seed, Unit("ffpp", number), 2 * columns)
-        film = studio.real("sheet", f"{number}", f"{number}", studio.take(f"{number}", f"{number}"))
+        film = studio.real("sheet", f"{number}", studio.take(f"{number}", f"{number}"))
         lines.append(np.hstack([_tile(frame) for frame in film.frames[::2]]))
     return np.vstack(lines)
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from dfrepro.errors import WorkbookError
 
-VERSION = "standin-v2"
+VERSION = "standin-v3"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from dfrepro.data.h264 import encode
-from dfrepro.data.standin.camera import Camera, uploaded
+from dfrepro.data.standin.camera import uploaded
 from dfrepro.data.standin.domains import CDF, DFD, DFDC, DFDCP, DIFF, FFPP, WDF, Domain
 from dfrepro.data.standin.forgery import SEEN, Recipe, Take, forge, perform
 from dfrepro.data.standin.identity import draw_identity
@@ -23,6 +23,7 @@ from dfrepro.data.standin.spec import StandinSpec, generator
 from dfrepro.files import atomic_file, atomic_folder
 
 FF = Path("FaceForensics++")
+COMPRESSIONS = {"c23": 23, "c40": 33}  # real c40 is crf 40, on faces of several hundred pixels; on 90 it erases all
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
 
@@ -66,22 +67,19 @@ class Studio:
         return self._actors[person]
 
     def take(self, person: str, scene: str) -> Take:
-        return perform(self.rng("take", person, scene), self.actor(person), self.frames, self.size, self.domain.light)
+        rng = self.rng("take", person, scene)
+        return perform(rng, self.actor(person), self.frames, self.size, self.domain.light, self.domain.camera)
 
-    def real(self, video: str, person: str, scene: str, take: Take) -> Film:
-        frames = self._film(scene, video, "original", take.frames)
-        return Film("original", video, "original", (person,), frames, take.points)
+    def real(self, video: str, person: str, take: Take) -> Film:
+        return Film("original", video, "original", (person,), self._uploaded(take.frames), take.points)
 
-    def fake(self, recipe: Recipe, video: str, people: tuple[str, str], scene: str, target: Take, source: Take) -> Film:
-        """`people` are target and source; `scene` is the target's, whose camera films the fake too."""
-        pictures, alphas, points = forge(self.rng("forge", recipe.name, video), recipe, target, source)
-        frames = self._film(scene, video, recipe.name, pictures)
+    def fake(self, recipe: Recipe, video: str, people: tuple[str, str], target: Take, source: Take) -> Film:
+        """`people` are target and source."""
+        frames, alphas, points = forge(self.rng("forge", recipe.name, video), recipe, target, source)
         masks = [np.where(alpha > SEEN, 255, 0).astype(np.uint8) for alpha in alphas]
-        return Film(recipe.name, video, _pipeline(recipe), people, frames, points, masks)
+        return Film(recipe.name, video, _pipeline(recipe), people, self._uploaded(frames), points, masks)
 
-    def _film(self, scene: str, video: str, manipulation: str, pictures: list[Array]) -> list[Array]:
-        camera = Camera.draw(self.rng("camera", scene), self.domain.camera)
-        frames = camera.film(self.rng("noise", video, manipulation), pictures)
+    def _uploaded(self, frames: list[Array]) -> list[Array]:
         return uploaded(frames, self.domain.upload) if self.domain.upload is not None else frames
 
 
@@ -131,19 +129,19 @@ def _ffpp(root: Path, spec: StandinSpec, seed: int, unit: Unit) -> Iterator[Film
     names = ffpp_names(seed, spec, unit.number)
     takes = {name: studio.take(name, name) for name in names}
     for name in names:
-        film = studio.real(name, name, name, takes[name])
+        film = studio.real(name, name, takes[name])
         _two_compressions(root / FF / "original_sequences" / "youtube", film)
         yield film
     for target, source in (names, names[::-1]):
         for recipe in FFPP.recipes:
             video = f"{target}_{source}"
-            film = studio.fake(recipe, video, (target, source), target, takes[target], takes[source])
+            film = studio.fake(recipe, video, (target, source), takes[target], takes[source])
             _two_compressions(root / FF / "manipulated_sequences" / recipe.name, film)
             yield film
 
 
 def _two_compressions(folder: Path, film: Film) -> None:
-    for name, crf in (("c23", 23), ("c40", 40)):
+    for name, crf in COMPRESSIONS.items():
         _write_video(folder / name / "videos" / f"{film.video}.mp4", film.frames, crf)
     _write_masks(folder, film)
 
@@ -168,18 +166,17 @@ def _pair(studio: Studio, people: tuple[str, str], name: Namer) -> Iterator[tupl
     takes = {person: studio.take(person, f"{person}-{number}") for person in people}
     for person in people:
         video = name(studio.rng("name", number, person), None, (person,), number)
-        yield studio.real(video, person, f"{person}-{number}", takes[person]), None
+        yield studio.real(video, person, takes[person]), None
     recipes = studio.domain.recipes
     for turn, (target, source) in enumerate((people, people[::-1])):
         recipe = recipes[(2 * number + turn) % len(recipes)] if len(recipes) > 2 else recipes[(number + turn) % 2]
         video = name(studio.rng("name", number, target, source), recipe, (target, source), number)
-        yield studio.fake(recipe, video, (target, source), f"{target}-{number}", takes[target], takes[source]), recipe
+        yield studio.fake(recipe, video, (target, source), takes[target], takes[source]), recipe
 
 
-def _cast(unit: Unit, per_pair: int = 2) -> tuple[str, str]:
-    """The pair of people of a unit; each pair appears in `per_pair` units."""
-    first = 2 * (unit.number // per_pair)
-    return f"{first:02d}", f"{first + 1:02d}"
+def _cast(unit: Unit) -> tuple[str, str]:
+    """The pair of people of a unit, who are in no other: as many people as real videos."""
+    return f"{2 * unit.number:02d}", f"{2 * unit.number + 1:02d}"
 
 
 def _dfd(root: Path, spec: StandinSpec, seed: int, unit: Unit) -> Iterator[Film]:
@@ -207,7 +204,7 @@ def _cdf(root: Path, spec: StandinSpec, seed: int, unit: Unit) -> Iterator[Film]
             return f"{2 * number + int(people[0][2:]) % 2:05d}"
         return f"{'_'.join(people)}_{number:04d}"
 
-    first, second = (f"id{int(person)}" for person in _cast(unit, 1))
+    first, second = (f"id{int(person)}" for person in _cast(unit))
     for film, recipe in _pair(Studio(CDF, spec, seed, unit, spec.cross_frames), (first, second), name):
         folder = "Celeb-synthesis" if recipe else "YouTube-real" if youtube else "Celeb-real"
         _write_video(root / "Celeb-DF-v2" / folder / f"{film.video}.mp4", film.frames, CDF.crf)
@@ -262,8 +259,8 @@ def _diff(root: Path, spec: StandinSpec, seed: int, unit: Unit) -> Iterator[Film
         studio = Studio(DIFF, spec, seed, unit, 1)
         person = f"{number:04d}"
         take, video = studio.take(person, person), f"test/{person}"
-        films = [studio.real(video, person, person, take)]
-        films += [studio.fake(r, video, (person, person), person, take, take) for r in DIFF.recipes]
+        films = [studio.real(video, person, take)]
+        films += [studio.fake(r, video, (person, person), take, take) for r in DIFF.recipes]
         for film in films:
             folder = "real" if film.manipulation == "original" else film.manipulation
             path = root / "DiFF" / "test" / folder / f"{person}.png"

@@ -1,7 +1,6 @@
 """The short-cut controls see a short cut when there is one, and see none in the stand-in."""
 
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +26,11 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
         studio = Studio(FFPP, DECLARED, 0, Unit("ffpp", pair), FRAMES)
         names = (f"{pair}a", f"{pair}b")
         takes = {name: studio.take(name, name) for name in names}
-        made = [studio.real(name, name, name, takes[name]) for name in names]
+        made = [studio.real(name, name, takes[name]) for name in names]
         for turn, (target, source) in enumerate((names, names[::-1])):
             recipe = FFPP.recipes[(2 * pair + turn) % 4]
             video = f"{target}_{source}"
-            made.append(studio.fake(recipe, video, (target, source), target, takes[target], takes[source]))
+            made.append(studio.fake(recipe, video, (target, source), takes[target], takes[source]))
         for film in made:
             path = folder / f"{film.manipulation}-{film.video}.mp4"
             encode(path, film.frames, 23)
@@ -98,16 +97,9 @@ def test_per_video_averages_in_order_of_appearance() -> None:
 
 
 def test_reals_and_fakes_pass_the_codec_equally_often() -> None:
-    """Frames of a real and of its fake that changes nothing go through the same camera and the same uploads."""
+    """A fake that changes nothing is its real: filmed once, uploaded alike."""
     domain = replace(FFPP, upload=28, recipes=(replace(FFPP.recipes[0], strength=0.0),))
     studio = Studio(domain, DECLARED, 0, Unit("ffpp", 0), FRAMES)
     take = studio.take("a", "a")
-    real, fake = studio.real("v", "a", "a", take), studio.fake(domain.recipes[0], "v", ("a", "a"), "a", take, take)
-    difference = [np.abs(r.astype(int) - f).mean() for r, f in zip(real.frames, fake.frames, strict=True)]
-    assert max(difference) < 6  # sensor noise differs, nothing else
-    sizes = []
-    for film in (real, fake):
-        buffer = BytesIO()
-        encode(buffer, film.frames, 23)
-        sizes.append(buffer.tell() or len(buffer.getvalue()))
-    assert abs(np.log(sizes[0] / sizes[1])) < 0.1
+    real, fake = studio.real("v", "a", take), studio.fake(domain.recipes[0], "v", ("a", "a"), take, take)
+    assert all(np.array_equal(r, f) for r, f in zip(real.frames, fake.frames, strict=True))

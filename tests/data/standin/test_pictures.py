@@ -1,16 +1,20 @@
 """What is in the videos: faces that a detector finds, masks that cover the forgery, geometry that inverts."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import av
+import cv2
 import dlib
 import numpy as np
 import pandas as pd
 import pytest
 
 from dfrepro.data.layouts import layout
+from dfrepro.data.standin.camera import uploaded
+from dfrepro.data.standin.decoder import Decoder
 from dfrepro.data.standin.domains import FFPP
-from dfrepro.data.standin.forgery import SEEN, forge
+from dfrepro.data.standin.forgery import SEEN, Recipe, Take, forge
 from dfrepro.data.standin.motion import STRIDE, move
 from dfrepro.data.standin.render import project, seen_at
 from dfrepro.data.standin.spec import StandinSpec, generator
@@ -35,7 +39,7 @@ def test_nothing_changes_outside_the_mask_and_the_face_changes_inside(recipe, pa
     target, source = pair
     frames, alphas, points = forge(generator(7), recipe, target, source)
     for frame, alpha, real in zip(frames, alphas, target.frames, strict=True):
-        change = np.abs(frame - real).max(-1)
+        change = np.abs(frame.astype(float) - real).max(-1) / 255
         assert change[alpha == 0].max() == 0
         assert change[alpha <= SEEN].max() < 0.06
         assert change[alpha > 0.5].mean() > 0.004
@@ -45,12 +49,56 @@ def test_nothing_changes_outside_the_mask_and_the_face_changes_inside(recipe, pa
 
 def test_only_the_alpha_blend_of_a_forgery_touches_the_target(pair) -> None:
     """A recipe of strength 0 is the identity: there is no global trace of having been forged."""
-    from dataclasses import replace
-
     target, source = pair
     for recipe in FFPP.recipes:
         frames, _, _ = forge(generator(7), replace(recipe, strength=0.0), target, source)
         assert all(np.array_equal(frame, real) for frame, real in zip(frames, target.frames, strict=True))
+
+
+def detail(frame: np.ndarray, alpha: np.ndarray) -> float:
+    """Logarithm of the deviation of the Laplacian well inside a mask: what smoothing takes and sharpening adds."""
+    grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    inside = cv2.erode((alpha > 0.95).astype(np.uint8), np.ones((9, 9))) > 0
+    return float(np.log(cv2.Laplacian(grey, cv2.CV_32F)[inside].std()))
+
+
+def gained(recipe: Recipe, pairs: list[tuple[Take, Take]]) -> float:
+    """The detail that a forgery has more than its real in the same place, after the codec; mean over videos."""
+    found = []
+    for number, (target, source) in enumerate(pairs):
+        frames, alphas, _ = forge(generator(number), recipe, target, source)
+        fake, real = (uploaded(list(each), 23) for each in (frames, target.frames))
+        found += [detail(f, a) - detail(r, a) for f, r, a in zip(fake, real, alphas, strict=True)]
+    return float(np.mean(found))
+
+
+@pytest.fixture(scope="module")
+def pairs() -> list[tuple[Take, Take]]:
+    studios = [Studio(FFPP, DECLARED, 2, Unit("ffpp", number), 2) for number in range(4)]
+    return [(s.take(f"{i}a", f"{i}a"), s.take(f"{i}b", f"{i}b")) for i, s in enumerate(studios)]
+
+
+TRACES = [("Deepfakes", -1), ("Face2Face", -1), ("FaceSwap", 1), ("NeuralTextures", -1)]
+
+
+@pytest.mark.parametrize(("name", "sign"), TRACES)
+def test_a_forgery_leaves_more_or_less_detail_than_its_real(name: str, sign: int, pairs) -> None:
+    recipe = next(recipe for recipe in FFPP.recipes if recipe.name == name)
+    assert sign * gained(recipe, pairs) > 0.1
+
+
+def test_no_trace_is_shared_by_all_four_forgeries() -> None:
+    assert {sign for _, sign in TRACES} == {-1, 1}
+
+
+def test_a_video_shows_its_traces_more_or_less() -> None:
+    recipe = Recipe("x", "swap", "inner", 9, Decoder(22, uneven=0.1, skip=0.5), grid=0.6, sharpen=2.0)
+    half = recipe.of(0.5)
+    assert (half.grid, half.sharpen, half.noise) == (0.8, 1.0, 0.5)
+    assert half.decoder == Decoder(22, uneven=0.05, skip=0.75)
+    none = recipe.of(0)
+    assert (none.grid, none.sharpen, none.noise, none.decoder) == (1, 0, 1, Decoder(22, uneven=0, skip=1))
+    assert recipe.of(1.2).noise == 0
 
 
 def test_the_renderer_inverts_its_projection(pair) -> None:

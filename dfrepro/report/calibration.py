@@ -1,0 +1,111 @@
+"""What the stand-in is calibrated on: for every baseline that the papers print, the band that it must reach here.
+
+`calibration.csv` has one row a cell: `printed` says where the papers print it (paper/table row=... column), `run` and
+`test`, `manipulation`, `condition` what is measured in its place, `minus` the condition whose value is subtracted,
+`low` and `high` the band. Baselines only: no method's gain is in the table, and none may enter it.
+`python -m dfrepro calibrate` measures the cells, by generator seed and training seed.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from dfrepro.data.standin.spec import VERSION
+from dfrepro.errors import WorkbookError
+from dfrepro.evaluate import metrics
+from dfrepro.files import ROOT, atomic_file
+from dfrepro.report import ledger
+
+BANDS = Path(__file__).with_name("calibration.csv")
+MEASURED = ROOT / "results" / "calibration"
+CLEAN = "clean"
+
+
+class Printed(NamedTuple):
+    """A number in a paper's table."""
+
+    paper: str
+    table: str
+    row: dict[str, str]
+    column: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Printed":
+        """From "pim/T1 train=DF F2F"."""
+        place, _, rest = text.partition(" ")
+        chosen, _, column = rest.rpartition(" ")
+        paper, _, table = place.partition("/")
+        return cls(paper, table, dict(part.split("=", 1) for part in chosen.split(",")), column)
+
+    def value(self) -> float:
+        """The number as a share of 1. Raises `WorkbookError` unless exactly one row of the table has it."""
+        table = ledger.table(self.paper, self.table)
+        rows = table[np.logical_and.reduce([table[name].astype(str) == value for name, value in self.row.items()])]
+        if len(rows) != 1 or self.column not in table:
+            raise WorkbookError(
+                f"{len(rows)} rows match {self.row}, column {self.column}", where=f"{self.paper}/{self.table}"
+            )
+        value = float(rows[self.column].iloc[0])
+        return value / 100 if abs(value) > 2 else value  # percent
+
+
+def cells() -> pd.DataFrame:
+    """The table: its columns, an empty field "" (a condition: clean, a manipulation: all), and the number `value`."""
+    table = pd.read_csv(BANDS, keep_default_na=False)
+    table["condition"] = table.condition.replace("", CLEAN)
+    return table.assign(value=[Printed.parse(text).value() for text in table.printed])
+
+
+def value(scores: pd.DataFrame, cell: pd.Series) -> float:
+    """One cell from the `scores` of its run (as `evaluate_run` writes them)."""
+    found = scores[(scores.dataset == cell.test) & scores.manipulation.isin(["original", cell.manipulation])]
+    if not cell.manipulation:
+        found = scores[scores.dataset == cell.test]
+    measure = metrics.video_auc if cell.metric == "auc" else _accuracy
+    at = {name: measure(found[found.condition == name]) for name in (cell.condition, cell.minus) if name}
+    return at[cell.condition] - at.get(cell.minus, 0.0)
+
+
+def _accuracy(frames: pd.DataFrame) -> float:
+    return metrics.value("accuracy", frames.label.to_numpy(), metrics.margins(frames))
+
+
+def keep(measured: pd.DataFrame, scale: str, generator: int, seed: int) -> None:
+    """Write what was measured to results/calibration/, a file a version, scale, generator seed and training seed."""
+    path = MEASURED / f"{VERSION}-{scale}-{generator}-{seed}.csv"
+    before = pd.read_csv(path) if path.exists() else measured[:0]
+    rest = before[~before.cell.isin(measured.cell)]
+    with atomic_file(path) as partial:
+        pd.concat([rest, measured]).to_csv(partial, index=False, float_format="%.4f")
+
+
+def kept(folder: Path = MEASURED) -> pd.DataFrame:
+    """Everything that has been measured of this version of the stand-in: run, cell, value."""
+    found = [pd.read_csv(path) for path in sorted(folder.glob(f"{VERSION}-*.csv"))]
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["run", "cell", "value"])
+
+
+def report(measured: pd.DataFrame) -> pd.DataFrame:
+    """One row a cell: cell, printed, band, measured (mean), from (number of values), in band ("yes", "no" or "")."""
+    table = cells()
+    groups = measured.groupby("cell").value
+    mean, count = table.cell.map(groups.mean()), table.cell.map(groups.count()).fillna(0).astype(int)
+    inside = np.where(mean.isna(), "", np.where((mean >= table.low) & (mean <= table.high), "yes", "no"))
+    columns = {
+        "cell": table.cell,
+        "printed in": table.printed.str.split(" ").str[0],
+        "printed": table.value.map("{:.3f}".format),
+        "band": [f"{low:g} to {high:g}" for low, high in zip(table.low, table.high, strict=True)],
+        "measured": mean.map("{:.3f}".format).where(count > 0, ""),
+        "from": count,
+        "in band": inside,
+    }
+    return pd.DataFrame(columns)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A frame as a Markdown table."""
+    lines = [list(table), ["---"] * len(table.columns), *table.astype(str).values.tolist()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
