@@ -4,6 +4,7 @@ Every import of something heavy is inside the command that needs it: a stage tha
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -92,6 +93,9 @@ def repro(args: argparse.Namespace) -> None:
     if p.scale != params.declared_scale():
         where = "environment: DFREPRO_SCALE"
         raise WorkbookError(f"DVC's stages are of params.yaml's scale, not {p.scale}", where=where, remedy="Unset it")
+    if p.scale == "study" and "DFREPRO_STUDY" not in os.environ:
+        remedy = "`make study` works in a clone of its own"
+        raise WorkbookError("scale `study` would overwrite results/study", where="params.yaml", remedy=remedy)
     files = ("dvc.yaml", "grid/dvc.yaml") if p.grid == "full" else ("dvc.yaml",)
     jobs = args.jobs or (0 if p.sizes.threads else 1)  # threads 0: one run takes the whole machine
     report = runner.repro(perform, args.stages, files=files, jobs=jobs, dask=args.dask)

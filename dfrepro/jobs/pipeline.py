@@ -255,6 +255,7 @@ def notebook(p: Params, name: str) -> None:
         papermill.execute_notebook(
             places.NOTEBOOKS / f"{name}.ipynb", failed, parameters={"scale": p.scale}, kernel_name="python3",
             extra_arguments=["--IPKernelApp.log_level=40"],  # else each says that it listens on this machine's own TCP
+            progress_bar="TQDM_DISABLE" not in os.environ,
         )  # fmt: skip
     except papermill.exceptions.PapermillExecutionError as error:
         raise WorkbookError(

@@ -144,4 +144,4 @@ def _git(where: Path, *words: str) -> str:
 def _environment() -> dict[str, str]:
     """This process' environment, with the clone's own code in front."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    return os.environ | {"PYTHONPATH": str(CLONE), "PATH": path}
+    return os.environ | {"PYTHONPATH": str(CLONE), "PATH": path, "DFREPRO_STUDY": "1"}

@@ -151,7 +151,6 @@ class Claim(Entry):
     source: str
     statement: str
     kind: Kind = "difference"
-    rule: Literal["all", "most"] = "all"  # unused: the primary contrast is judged
     scale: Scale = "probit"  # of AUCs; every other metric is compared as it is
     testable: bool = True
     reason: str = ""  # why not testable

@@ -69,3 +69,11 @@ def test_a_mistake_in_a_gate_or_control_is_named(papers, more, said):
     with pytest.raises(WorkbookError) as error:
         load(papers, **more)
     assert said in str(error.value)
+
+
+def test_every_testable_claim_has_a_positive_control_or_says_why_there_can_be_none():
+    for claim in load_claims():
+        if claim.testable:
+            control = claim.positive_control
+            assert control is not None, claim.id
+            assert control.none or control.of, claim.id
