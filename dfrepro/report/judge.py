@@ -1,6 +1,7 @@
 """All claims judged: on what is there of the present scale, grid and seeds, or on the committed study's evidence."""
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from dfrepro import params, places
@@ -36,12 +37,13 @@ def study() -> list[dict[str, Any]]:
     return write_claims(evidence, path, about=read_json(path)["about"])
 
 
-@cache
 def study_evidence() -> Evidence | None:
     """The committed study's evidence; None where there is none."""
-    path = places.STUDY / "claims.json"
-    if not path.exists():
-        return None
-    about = read_json(path)["about"]
+    return _evidence_of(places.STUDY) if (places.STUDY / "claims.json").exists() else None
+
+
+@cache
+def _evidence_of(study: Path) -> Evidence:
+    about = read_json(study / "claims.json")["about"]
     p = params.load(**{name: about[name] for name in ("scale", "grid", "seeds")})
-    return collect.kept(p, places.STUDY / "evidence")
+    return collect.kept(p, study / "evidence")

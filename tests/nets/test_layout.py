@@ -116,7 +116,7 @@ def test_stages_are_watched_and_left():
         ("volo_d1_224", 224, {}),  # its second head speaks while testing alone
         ("coat_tiny", 224, {}),  # a list of maps
         ("dpn48b", 224, {}),  # a convolution as classifier
-        ("test_vit", 64, {}),  # made for 160 pixels
+        ("vit_tiny_patch16_224", 64, {"depth": 1}),  # made for 224 pixels
     ],
 )
 def test_what_cannot_be_a_detector_is_one_error_when_it_is_built(name, size, kwargs):

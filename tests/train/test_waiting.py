@@ -93,8 +93,8 @@ def test_a_loss_that_looks_at_its_value_is_seen(monkeypatch, store, tmp_path):
 
 def test_the_loop_looks_at_the_losses_once_in_a_while(monkeypatch, store, tmp_path):
     looks = []
-    look = _Loop._look
-    monkeypatch.setattr(_Loop, "_look", lambda loop: looks.append(len(loop.pending)) or look(loop))
+    look = _Loop._collect
+    monkeypatch.setattr(_Loop, "_collect", lambda loop: looks.append(len(loop.pending)) or look(loop))
     run(store, tmp_path / "run", settings=config(epochs=1, log_every=3))
     assert looks == [3, len(data(store)) // 8 - 3]
 
