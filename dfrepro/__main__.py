@@ -103,6 +103,17 @@ def repro(args: argparse.Namespace) -> None:
     report.raise_failures()
 
 
+def rehearse(args: argparse.Namespace) -> int:
+    from dfrepro.jobs import rehearse
+
+    rows = rehearse.rehearse(args.runs or ["*"], args.out)
+    rows.to_csv(args.out / "runs.csv", index=False)
+    print(rehearse.summary(rows).round(1).to_string(index=False))
+    for run in rows[~rows.passed].itertuples():
+        print(f"{run.run}: {run.why}", file=sys.stderr)
+    return int(not rows.passed.all())
+
+
 def parser() -> argparse.ArgumentParser:
     from dfrepro.jobs import commands as stages
 
@@ -146,6 +157,9 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--grid", default="full", choices=["core", "full"])
     sub.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     sub.add_argument("--collect", action="store_true", help="only copy what has been found so far")
+    sub = command(rehearse, "one step of every run at the papers' own sizes, on the CPU, with random weights")
+    sub.add_argument("runs", nargs="*", metavar="PATTERN", help="only these runs, such as 'pel-*'")
+    sub.add_argument("--out", type=Path, default=Path("build/rehearsal"), help="default: build/rehearsal")
     sub = command(repair, "repair what a kill left of DVC's own files (make repro does so first)")
     sub.add_argument("--cache", action="store_true", help="also read DVC's whole cache and remove what is damaged")
     command(dag, "draw the pipeline in docs/pipeline.md: each kind of stage once")

@@ -278,6 +278,11 @@ class Params(Model):
         """Where everything of this scale is written: scales never overwrite each other."""
         return ROOT / "artifacts" / self.scale
 
+    @cached_property
+    def results(self) -> Path:
+        """Where the numbers of this scale are written that git keeps."""
+        return ROOT / "results" / self.scale
+
     def run(self, name: str) -> Run:
         _declared(name, self.runs, "run", "runs", where="params.yaml")
         return self.runs[name]

@@ -40,4 +40,4 @@ def timing_file(p: Params, run: str, seed: int) -> Path:
 
 
 def results_folder(p: Params) -> Path:
-    return ROOT / "results" / p.scale
+    return p.results

@@ -71,7 +71,7 @@ def provided(p: Params, path: Path) -> Path:
     if path.exists():
         return path
     declared = params.load(scale=params.declared_scale())
-    there = _moved(path, p, declared)
+    there = moved(path, p, declared)
     with Pipeline() as pipeline:
         name = pipeline.making(there)
         if name is None:
@@ -80,7 +80,7 @@ def provided(p: Params, path: Path) -> Path:
             )
         nodes = pipeline.upstream([name])
         recorded = there == path
-        record: runner.Record = pipeline if recorded else Existing(nodes, partial(_moved, p=declared, to=p))
+        record: runner.Record = pipeline if recorded else Existing(nodes, partial(moved, p=declared, to=p))
         with runner.environment({"DFREPRO_SCALE": p.scale}):  # for what a stage starts, such as a notebook's kernel
             report = runner.run(nodes, record, _here, partial(perform, p=p))
     report.raise_failures()
@@ -104,9 +104,9 @@ def _here(end: ExitStack) -> tuple[runner.Here, int, int]:
     return runner.Here(), 1, runner.cores()
 
 
-def _moved(path: Path, p: Params, to: Params) -> Path:
+def moved(path: Path, p: Params, to: Params) -> Path:
     """The same output at another scale."""
-    for here, there in ((p.artifacts, to.artifacts), (places.results_folder(p), places.results_folder(to))):
+    for here, there in ((p.artifacts, to.artifacts), (p.results, to.results)):
         if path.is_relative_to(here):
             return there / path.relative_to(here)
     return path
