@@ -1,13 +1,13 @@
 """The graph of stages, which exists once: in DVC. What each stage needs, whether it is out of date, and its record.
 
-This is the one module that uses DVC from inside. `Repo`, its `index.graph` and `lock` are public; `changed`, `save`,
-`commit` and `dump_stages` of a stage, and the run cache's `restore`, are not: `VERSIONS` names the releases with which
-they are known to do what `dvc repro` does, and tests/jobs/test_graph.py compares the two.
+This is the one module that uses DVC from inside. `Repo`, its `index.graph` and `lock` are public; a stage's `changed`,
+`save`, `commit`, `remove_outs` and `dump_stages`, and the run cache's `restore`, are not: `VERSIONS` names the releases
+with which they are known to do what `dvc repro` does, and tests/jobs/test_graph.py compares the two.
 """
 
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import chdir, contextmanager
+from contextlib import ExitStack, chdir, contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dvc.stage import Stage
 
 VERSIONS = ("3.67",)  # of DVC
+TRIES = 100  # for its lock, three seconds each
 
 
 @dataclass(frozen=True)
@@ -113,41 +114,62 @@ class Pipeline:
         return found
 
     def is_current(self, name: str) -> bool:
-        """Whether nothing is to be done for a stage: unchanged, or what it makes is in DVC's cache and is put back."""
+        """Whether nothing is to be done for a stage: unchanged, or what it makes is in DVC's cache and is put back.
+
+        Where something is to be done, what the stage made before is removed first, as `dvc repro` does.
+        """
         from dvc.stage.cache import RunCacheNotFoundError
 
         stage = self._stages[name]
         with self._busy():
             if not stage.changed():
                 return True
+            stage.remove_outs()
             try:
                 self._repo.stage_cache.restore(stage)
             except RunCacheNotFoundError:
                 return False
-        self.record([name])
-        return True
+        return not self.record([name])
 
-    def record(self, names: Sequence[str]) -> None:
+    def record(self, names: Sequence[str]) -> dict[str, str]:
         """Take what stages have made into DVC's cache and write their lines of dvc.lock, as `dvc repro` does.
 
-        dvc.lock grows with the stages and is written as a whole: once for all of `names`.
+        dvc.lock grows with the stages and is written as a whole: once for all of `names`. Returns the stages that made
+        not all that they declare, and why.
         """
-        stages = [self._stages[name] for name in names]
+        from dvc.exceptions import DvcException
+
+        lacking: dict[str, str] = {}
+        stages: list[Stage] = []
         with self._busy():
-            for stage in stages:
-                stage.save(run_cache=all(out.use_cache or out.is_metric or out.is_plot for out in stage.outs))
-                stage.commit()
+            for name in names:
+                stage = self._stages[name]
+                try:
+                    stage.save(run_cache=all(out.use_cache or out.is_metric or out.is_plot for out in stage.outs))
+                    stage.commit()
+                    stages.append(stage)
+                except DvcException as error:
+                    lacking[name] = str(error)
             for file in dict.fromkeys(stage.path for stage in stages):
                 group = [stage for stage in stages if stage.path == file]
                 group[0].dvcfile.dump_stages(group, update_pipeline=False)
+        return lacking
 
     @contextmanager
     def _busy(self) -> Iterator[None]:
-        """DVC's own lock; its errors as ours. DVC resolves paths against the current folder."""
+        """DVC's own lock, waited for; its errors as ours. DVC resolves paths against the current folder."""
         from dvc.exceptions import DvcException
+        from dvc.lock import LockError
 
         try:
-            with chdir(self.root), self._repo.lock:
+            with chdir(self.root), ExitStack() as held:
+                for left in range(TRIES, -1, -1):
+                    try:
+                        held.enter_context(self._repo.lock)
+                        break
+                    except LockError:  # `dvc status` in another window takes seconds; DVC itself waits for three
+                        if not left:
+                            raise
                 yield
         except DvcException as error:
             raise WorkbookError(

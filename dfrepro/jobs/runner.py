@@ -7,9 +7,10 @@ folder (`--dask ADDRESS`). dvc.lock then says what `dvc repro` would have writte
 A stage that fails is named at the end and stops only what needs it. Killed and called again, the runner goes on:
 what was done is recorded within seconds, and a training continues from its last saved state. A Dask worker that is
 lost loses nothing but time: its stage is given to another worker, which continues from the state in the shared folder;
-after three lost workers the stage counts as failed.
+after several (Dask's `allowed-failures`) the stage counts as failed. No stage is done by two at once on one machine.
 """
 
+import hashlib
 import os
 import sys
 import time
@@ -38,7 +39,7 @@ class Record(Protocol):
 
     def is_current(self, name: str) -> bool: ...
 
-    def record(self, names: Sequence[str]) -> None: ...
+    def record(self, names: Sequence[str]) -> dict[str, str]: ...
 
 
 @dataclass
@@ -97,21 +98,31 @@ def run(
     height, order = heights(nodes), {name: place for place, name in enumerate(nodes)}
     # plain networks are declared before the methods and take a tenth of their time: of equals, the last goes first
     todo = sorted(nodes, key=lambda name: (-height[name], -order[name]))
-    report, settled = Report(), set[str]()
+    report, settled, suspects = Report(), set[str](), set[str]()
     running: dict[Future[str], tuple[str, int, float]] = {}
     unrecorded, recorded = list[str](), time.monotonic()
     executor, slots, total, end = None, 1, 1, ExitStack()
+
+    def flush() -> None:
+        nonlocal recorded
+        for name, why in record.record(unrecorded).items():
+            report.failed[name] = f"not all that it declares was made: {why}"
+            report.made.pop(name)
+            settled.discard(name)
+        unrecorded.clear()
+        recorded = time.monotonic()
+
     try:
         while todo or running:
             for name in _doomed(todo, nodes, report):
                 todo.remove(name)
                 report.waiting.append(name)
             ready = [name for name in todo if nodes[name].awaits & nodes.keys() <= settled]
-            if unrecorded and (not running or time.monotonic() - recorded > RECORD_AFTER or not ready):
-                record.record(unrecorded)
-                unrecorded, recorded = [], time.monotonic()
+            read = any(nodes[name].after & set(unrecorded) for name in ready)  # the record itself
+            if unrecorded and (read or not running or not ready or time.monotonic() - recorded > RECORD_AFTER):
+                flush()
             for name in ready:
-                if len(running) >= slots:
+                if len(running) >= (1 if suspects else slots):
                     break
                 todo.remove(name)
                 if record.is_current(name):
@@ -125,10 +136,19 @@ def run(
                 future = executor.submit(_do, nodes[name].command, share, str(root), perform)
                 running[future] = name, share, time.monotonic()
             for future in wait(running, timeout=RECORD_AFTER, return_when=FIRST_COMPLETED).done if running else ():
+                if future not in running:
+                    continue
+                if _broken(future) and len(running) > 1:
+                    # a process was ended from outside, and all others with it: one after another shows which it was
+                    suspects |= {name for name, _, _ in running.values()}
+                    todo[:0] = [name for name, _, _ in running.values()]
+                    running.clear()
+                    executor = None
+                    break
                 name, share, begun = running.pop(future)
-                if isinstance(future.exception(), BrokenExecutor):
-                    executor = None  # a process was ended from outside: the others need new ones
+                suspects.discard(name)
                 if why := _failure(future):
+                    executor = None if _broken(future) else executor
                     report.failed[name] = why
                     print(f"failed: {name}: {why}", file=sys.stderr, flush=True)
                     continue
@@ -139,9 +159,11 @@ def run(
                 print(f"made {name} in {report.made[name]:.1f} s{on}; {len(todo) + len(running)} left", flush=True)
         return report
     finally:
-        if unrecorded:
-            record.record(unrecorded)
-        end.close()
+        try:
+            if unrecorded:
+                flush()
+        finally:
+            end.close()
 
 
 def _doomed(todo: Sequence[str], nodes: Mapping[str, Node], report: Report) -> list[str]:
@@ -152,8 +174,14 @@ def _doomed(todo: Sequence[str], nodes: Mapping[str, Node], report: Report) -> l
     return found
 
 
+def _broken(future: "Future[str]") -> bool:
+    return not future.cancelled() and isinstance(future.exception(), BrokenExecutor)
+
+
 def _failure(future: "Future[str]") -> str:
     """Why a stage failed; a worker that was ended (for lack of memory, say), or that Dask lost, raises."""
+    if future.cancelled():
+        return "the Dask scheduler was lost"
     error = future.exception()
     return f"its worker was ended: {str(error) or type(error).__name__}" if error else future.result()
 
@@ -164,10 +192,10 @@ def _do(command: str, cores: int, root: str, perform: Callable[[list[str]], obje
 
     if not command.startswith(OURS):
         return _shell(command, root)
-    if not ROOT.samefile(root):
+    if not Path(root).is_dir() or not ROOT.samefile(root):
         return f"a worker imports dfrepro from {ROOT}; start it in {root}"
     try:
-        with threadpool_limits(1), environment({CORES: str(cores)}):
+        with alone(command), threadpool_limits(1), environment({CORES: str(cores)}):
             perform(command.removeprefix(OURS).split())
     except WorkbookError as error:
         return str(error)
@@ -175,6 +203,22 @@ def _do(command: str, cores: int, root: str, perform: Callable[[list[str]], obje
         traceback.print_exc()
         return traceback.format_exc(limit=-1).strip().splitlines()[-1]
     return ""
+
+
+@contextmanager
+def alone(command: str) -> Iterator[None]:
+    """A stage for this process alone: two that do it at once would write into each other's half-made work."""
+    import fcntl
+
+    digest = hashlib.sha256(f"{os.environ.get('DFREPRO_SCALE', '')} {command}".encode()).hexdigest()[:16]
+    path = ROOT / ".dvc" / "tmp" / f"stage-{digest}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise WorkbookError("another process is doing it", where=command, remedy="Wait for it") from None
+        yield
 
 
 def _shell(command: str, root: str) -> str:

@@ -1,11 +1,10 @@
 """The committed study: the same pipeline with other words (grid, seeds), in a folder of its own.
 
 `make study` clones the repository into build/study, writes the words into that clone's params.yaml and works there, so
-that what a newcomer's `make repro` has made stays as it is; the two share one DVC cache. As there, the data come from
-`dvc repro`, the networks from a sweep (one process a core), all else from `dvc repro` again. Killed and called again it
-goes on: what is done is not done again. When it ends, or with `collect` at any time, what was found is copied to
-results/study/: claims.json and the evidence that its verdicts rest on, every run's metrics and card, the notebooks'
-figures, provenance.json.
+that what a newcomer's `make repro` has made stays as it is; the two share one DVC cache. All work is the runner's, as
+there. Killed and called again it goes on: what is done is not done again. When it ends, or with `collect` at any time,
+what was found is copied to results/study/: claims.json and the evidence that its verdicts rest on, every run's metrics
+and card, the notebooks' figures, provenance.json.
 """
 
 import os
@@ -44,7 +43,13 @@ def run(words: dict[str, Any], stages: Sequence[str] = (), *, jobs: int = 0, das
 
 
 def _run(command: Sequence[str]) -> int:
-    return subprocess.run(command, cwd=CLONE, env=_environment(), check=False).returncode
+    """The exit status of a command in the clone. Ctrl-C reaches it too: it is given the time to end in order."""
+    process = subprocess.Popen(command, cwd=CLONE, env=_environment())
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue
 
 
 def prepare(words: dict[str, Any]) -> None:

@@ -169,7 +169,7 @@ class Nothing:
         return False
 
     def record(self, names):
-        pass
+        return {}
 
 
 def named(**needs):
@@ -297,3 +297,61 @@ def test_a_stage_after_another_files_record_waits_for_all_that_is_declared_there
         note = pipeline.nodes["note"]
         assert pipeline.upstream(["note"]).keys() == {"note"}
     assert note.after == {f"grid/dvc.yaml:{name}" for name in ("make@a", "make@b", "make@c", "join", "last")}
+
+
+def test_a_stage_that_makes_not_all_it_declares_is_named_and_the_others_are_recorded(project):
+    (project / "dvc.yaml").write_text(
+        STAGES.replace('outs: ["made/${item.run}"]', 'outs: ["made/${item.run}", "x-${item.run}"]')
+    )
+    report = repro(project, "make")
+    assert sorted(report.failed) == ["make@a", "make@b", "make@c"]
+    assert "x-a" in report.failed["make@a"]
+    (project / "dvc.yaml").write_text(STAGES)
+    assert sorted(repro(project, "make").made) == ["make@a", "make@b", "make@c"]
+
+
+def test_what_a_stage_made_before_is_gone_when_it_is_run_again(project):
+    (project / "dvc.yaml").write_text(
+        "stages:\n  draw:\n    cmd: python draw.py\n    deps: [draw.py]\n    outs: [pictures]\n"
+    )
+    draw = "import pathlib; p = pathlib.Path('pictures'); p.mkdir(exist_ok=True); (p / 'NAME').touch()"
+    for name in ("one", "two"):
+        (project / "draw.py").write_text(draw.replace("NAME", name))
+        repro(project)
+        assert [path.name for path in (project / "pictures").iterdir()] == [name]
+
+
+def test_a_file_that_was_never_recorded_does_not_keep_the_cache_from_putting_back_what_was(project):
+    repro(project)
+    (project / "source").write_text("t")
+    (project / "made" / "a").write_text("made by a stage that was killed before its record")
+    (project / "source").write_text("s")
+    assert not repro(project).made
+    assert (project / "made" / "a").read_text() == "a(s)"
+
+
+def kill_or_sleep(words):
+    if words[0] == "deadly":
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.3)
+
+
+def test_of_stages_whose_workers_died_together_the_innocent_are_made(capsys):
+    nodes = named(deadly=(), one=(), two=(), three=("one",), after=("deadly",))
+    report = runner.run(nodes, Nothing(), lambda end: runner._workers(None, 3, end), kill_or_sleep)
+    assert sorted(report.made) == ["one", "three", "two"]
+    assert "its worker was ended" in report.failed["deadly"]
+    assert report.waiting == ["after"]
+
+
+def test_two_processes_do_not_do_the_same_stage_at_once():
+    with runner.alone("python -m dfrepro train x"):
+        with (
+            pytest.raises(WorkbookError, match="another process is doing it"),
+            runner.alone("python -m dfrepro train x"),
+        ):
+            pass
+        with runner.alone("python -m dfrepro train y"):
+            pass
+    with runner.alone("python -m dfrepro train x"):
+        pass
