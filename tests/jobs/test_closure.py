@@ -24,7 +24,7 @@ WITHOUT = {
     "dfrepro.errors": "words of messages",
     "dfrepro.files": "how files are written, whole or not at all; what is in them is the caller's",
     "dfrepro.places": "names of folders, which DVC sees as dependencies and outputs",
-    "dfrepro.params": "checks values that are the stage's parameters",
+    "dfrepro.params": "checks values that are the stage's parameters; its defaults are pinned by tests/test_params.py",
     PIPELINE: "hands parameters and artifacts, all declared, to the function that is followed here",
     "dfrepro.data.contact": "draws a sheet that no stage makes",
     "dfrepro.data.check": "tells a user what is there",
@@ -194,7 +194,7 @@ def test_a_change_of_a_plot_a_report_or_a_notebook_trains_and_scores_nothing():
 
 def test_no_committed_scale_lets_validation_choose_the_weights():
     """What `NOT_FOLLOWED` says of trainings and metrics."""
-    for scale in ("smoke", "laptop", "paper"):
+    for scale in ("smoke", "laptop", "study", "paper"):
         p = params.load(scale=scale, grid="full")
         assert {p.training(run).select for run in p.runs} == {"last"}
 
