@@ -50,7 +50,7 @@ def contrast(cells: Sequence[Cell], evidence: Evidence, seeds: Sequence[int], on
     if all(cell.test == "exact" for cell in cells):
         each = [np.abs(part) for part in each]  # two differences do not make none
     by_seed = np.mean(each, axis=0)
-    alone = _one_group(cells, evidence)
+    alone = _one_group(cells, evidence) or _half_scored(cells, evidence, seeds)
     known = None if alone else variance(by_seed, _influences(cells, signs, evidence, seeds, on_probit))
     found = Effect(tuple(seeds), tuple(by_seed.tolist()), known, sign=signs[0], unknown=alone)
     return replace(found, base=_base(cells, evidence, seeds)) if on_probit else found
@@ -78,6 +78,14 @@ def _one_group(cells: Sequence[Cell], evidence: Evidence) -> str:
     """Why there is no interval over people, where a test set has one group of them; "" where each has more."""
     sets = dict.fromkeys(name for cell in cells for side in cell.sides for name in evidence.of_one_group(side))
     return f"people of {', '.join(sets)} form one group: no interval over people" if sets else ""
+
+
+def _half_scored(cells: Sequence[Cell], evidence: Evidence, seeds: Sequence[int]) -> str:
+    """Why there is no interval over people, where a part of the numbers is made of scores; "" where all or none is."""
+    sides = [side for cell in cells for side in cell.sides]
+    scored = [all(evidence.influences(side, seed) is not None for seed in seeds) for side in sides]
+    lacking = dict.fromkeys(str(side) for side, there in zip(sides, scored) if not there)
+    return f"no scores behind {', '.join(lacking)}: no interval over people" if any(scored) and lacking else ""
 
 
 def _influences(

@@ -200,7 +200,7 @@ def test_one_seed_decides_an_exact_claim(planted):
     assert judge(claim(exact), Evidence(planted({"a": [0.0]}, metric="difference"))).verdict == "confirmed"
 
 
-def test_a_test_set_whose_people_form_one_group_gives_no_interval(planted_scores):
+def test_a_test_set_whose_people_form_one_group_gives_no_interval(planted, planted_scores):
     """60 groups of DFDC and one of CDF: the variance of the second is unknown, and with it that of their mean."""
     runs = {"good": 3.0, "bad": 0.6}
     many = planted_scores(runs, seeds=3, videos=60, dataset="dfdc").assign(identity="", source="")
@@ -209,6 +209,10 @@ def test_a_test_set_whose_people_form_one_group_gives_no_interval(planted_scores
     judged = judge(both, Evidence(None, pd.concat([many, one])))
     assert (judged.verdict, judged.effect.interval()) == ("inconclusive", None)
     assert judged.reason == "people of cdfv2 form one group: no interval over people"
+    numbers = planted({"good": [0.98, 0.97, 0.98], "bad": [0.66, 0.67, 0.66]}, dataset="cdfv2")
+    half = judge(both, Evidence(numbers, many))
+    assert (half.verdict, half.effect.interval()) == ("inconclusive", None)
+    assert half.reason.startswith("no scores behind good on cdfv2 (video_auc)")
     apart = judge(both, Evidence(None, pd.concat([many, one.assign(identity="")])))
     assert (apart.verdict, apart.effect.over) == ("confirmed", "seeds and people")
 
