@@ -139,9 +139,9 @@ def _number(value: float | None) -> float | None:
 def as_table(verdicts: Sequence[Mapping[str, Any]], label: str) -> pd.DataFrame:
     """The claims page: one row a claim with effect, the paper's, the controls, seeds, verdict and reason, as text."""
     rows = [
-        {"claim": v["title"], "statement": v["statement"], f"here ({label})": effect(v["effect"], v["interval"]),
-         "printed": effect(v["printed_effect"], None), "control": _controls(v["controls"]), "seeds": _seeds(v),
-         "verdict": v["verdict"], "reason": v["reason"]}
+        {"claim": v["title"], "statement": v["statement"], f"here ({label})": here(v),
+         "printed": effect(v["printed_effect"], None, digits(v)), "control": _controls(v["controls"]),
+         "seeds": _seeds(v), "verdict": v["verdict"], "reason": v["reason"]}
         for v in verdicts
     ]  # fmt: skip
     return pd.DataFrame(rows)
@@ -169,11 +169,11 @@ def print_table(verdicts: list[dict[str, Any]]) -> None:
     from rich.text import Text
 
     console = Console()
-    head = f"{'claim':10} {'effect here [95 %]':>24} {'printed':>8}  {'verdict':20} because"
+    head = f"{'claim':10} {'effect here [95 %]':>27} {'printed':>8}  {'verdict':20} because"
     console.print(Text(head, style="bold"), no_wrap=True, overflow="ellipsis")
     for verdict in verdicts:
-        here, printed = effect(verdict["effect"], verdict["interval"]), effect(verdict["printed_effect"], None)
-        line = Text(f"{verdict['title']:10} {here:>24} {printed:>8}  ")
+        printed = effect(verdict["printed_effect"], None, digits(verdict))
+        line = Text(f"{verdict['title']:10} {here(verdict):>27} {printed:>8}  ")
         line.append(f"{verdict['verdict']:20} ", COLOURS[verdict["verdict"]])
         line.append(verdict["reason"] or verdict["statement"], "dim")
         console.print(line, no_wrap=True, overflow="ellipsis")
@@ -185,4 +185,19 @@ def print_table(verdicts: list[dict[str, Any]]) -> None:
 
 
 def _seeds(verdict: Mapping[str, Any]) -> str:
-    return "one seed" if verdict["one_seed"] else str(len(verdict["seeds"]) or "")
+    """How many seeds, and whether the interval is over them alone: the people are not known, or add nothing."""
+    number = "one seed" if verdict["one_seed"] else str(len(verdict["seeds"]) or "")
+    return f"{number}, alone" if verdict["interval"] and verdict["interval_over"] == "seeds" else number
+
+
+def here(verdict: Mapping[str, Any]) -> str:
+    """The effect with its interval, as it is shown beside the printed one."""
+    return effect(verdict["effect"], verdict["interval"], digits(verdict))
+
+
+def digits(verdict: Mapping[str, Any]) -> int:
+    """4 where, with 3, the effect or a bound would read as the printed effect and is not; else 3."""
+    paper, ours = verdict["printed_effect"], [verdict["effect"], *(verdict["interval"] or ())]
+    if paper is None or verdict["effect"] is None:
+        return 3
+    return 4 if any(f"{value:+.3f}" == f"{paper:+.3f}" and value != paper for value in ours) else 3

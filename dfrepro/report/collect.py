@@ -55,7 +55,8 @@ def kept(p: Params, folder: Path) -> Evidence:
 
 def _evidence(p: Params, measured: pd.DataFrame, scores: pd.DataFrame | None) -> Evidence:
     networks = {f"{MAPS}{name}": maps.run or "" for name, maps in p.maps.items()}
-    return Evidence(measured, scores, trained_on=p.trained_on, networks=networks)
+    supervisors = {name: p.maps[run.detector.maps].run or "" for name, run in p.runs.items() if run.detector.maps}
+    return Evidence(measured, scores, trained_on=p.trained_on, networks=networks, supervisors=supervisors)
 
 
 def keep(p: Params, evidence: Evidence) -> None:

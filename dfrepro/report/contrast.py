@@ -36,20 +36,23 @@ def values(side: Side, evidence: Evidence, seeds: Sequence[int], on_probit: bool
 
 def probits(cell: Cell) -> bool:
     """Whether a cell by itself is compared on the probit scale: all that it measures are AUCs."""
-    plain = all(side.scale == 1 and side.change != "relative" for side in cell.sides)
+    plain = all(side.scale == 1 and side.change is None for side in cell.sides)
     return plain and all(is_auc(metric) for side in cell.sides for metric in side.metrics)
 
 
 def contrast(cells: Sequence[Cell], evidence: Evidence, seeds: Sequence[int], on_probit: bool) -> Effect:
-    """The mean effect of `cells` over `seeds`, positive as claimed."""
+    """The mean effect of `cells` over `seeds`, positive as claimed; of exact cells the mean distance."""
     signs = [-1 if cell.direction == "less" else 1 for cell in cells]
     each = [
         sign * (values(cell.of, evidence, seeds, on_probit) - values(cell.over, evidence, seeds, on_probit))
         for cell, sign in zip(cells, signs)
     ]
+    if all(cell.test == "exact" for cell in cells):
+        each = [np.abs(part) for part in each]  # two differences do not make none
     by_seed = np.mean(each, axis=0)
-    parts = _influences(cells, signs, evidence, seeds, on_probit)
-    found = Effect(tuple(seeds), tuple(by_seed.tolist()), variance(by_seed, parts), sign=signs[0])
+    alone = _one_group(cells, evidence) or _half_scored(cells, evidence, seeds)
+    known = None if alone else variance(by_seed, _influences(cells, signs, evidence, seeds, on_probit))
+    found = Effect(tuple(seeds), tuple(by_seed.tolist()), known, sign=signs[0], unknown=alone)
     return replace(found, base=_base(cells, evidence, seeds)) if on_probit else found
 
 
@@ -59,17 +62,30 @@ def level(operand: Operand, evidence: Evidence) -> Effect | None:
     seeds, _ = common_seeds([cell], evidence)
     if not seeds:
         return None
-    on_probit = probits(cell) and operand.change is None
-    return replace(contrast([cell], evidence, seeds, on_probit), level=float(values(operand, evidence, seeds).mean()))
+    plain = float(values(operand, evidence, seeds).mean())
+    return replace(contrast([cell], evidence, seeds, probits(cell)), level=plain)
 
 
 def _base(cells: Sequence[Cell], evidence: Evidence, seeds: Sequence[int]) -> float:
-    """The baseline's mean probit, under its own conditions; −∞ where there is no other side."""
+    """The baseline's mean probit; −∞ where there is no other side."""
     overs = [cell.over for cell in cells if cell.over is not None]
     if not overs:
         return -np.inf
-    plain = [side.model_copy(update={"change": None}) if isinstance(side, Operand) else side for side in overs]
-    return float(np.mean([values(side, evidence, seeds, True) for side in plain]))
+    return float(np.mean([values(side, evidence, seeds, True) for side in overs]))
+
+
+def _one_group(cells: Sequence[Cell], evidence: Evidence) -> str:
+    """Why there is no interval over people, where a test set has one group of them; "" where each has more."""
+    sets = dict.fromkeys(name for cell in cells for side in cell.sides for name in evidence.of_one_group(side))
+    return f"people of {', '.join(sets)} form one group: no interval over people" if sets else ""
+
+
+def _half_scored(cells: Sequence[Cell], evidence: Evidence, seeds: Sequence[int]) -> str:
+    """Why there is no interval over people, where a part of the numbers is made of scores; "" where all or none is."""
+    sides = [side for cell in cells for side in cell.sides]
+    scored = [all(evidence.influences(side, seed) is not None for seed in seeds) for side in sides]
+    lacking = dict.fromkeys(str(side) for side, there in zip(sides, scored) if not there)
+    return f"no scores behind {', '.join(lacking)}: no interval over people" if any(scored) and lacking else ""
 
 
 def _influences(

@@ -2,13 +2,14 @@
 
 A contrast gives one number a seed, d_s. Its estimate is their mean, and the variance of that has two parts:
 
-    Var = s²/S + Σ_k max(0, V_k − W_k/S)
+    Var = s²/S + max(0, Σ_k (V_k − W_k/S))
 
 s² is the variance of the d_s. It holds what seeds do, and what seeds do to single videos, but nothing of the choice of
 the test sets' people, which all seeds share. V_k is the jackknife variance of the *mean over seeds* when the people of
 test set k are left out one group at a time; W_k is the variance over seeds of the groups' influences, so that W_k/S is
-the share of V_k that s²/S already counts. Degrees of freedom follow Satterthwaite (1946), the quantile is Student's. A
-test (`python -m pytest tests/report/test_coverage.py`) simulates what this covers.
+the share of V_k that s²/S already counts. By chance a set's part may come out below zero; their sum is kept from it.
+Degrees of freedom follow Satterthwaite (1946), the quantile is Student's. A test (`python -m pytest
+tests/report/test_coverage.py`) simulates what this covers.
 
 AUCs are compared on the probit scale, on which effects at different baselines compare, and shown to readers on the AUC
 scale: an effect d is shown as Φ(b + d) − Φ(b), b being the baseline's mean probit. So no interval leaves [0, 1].
@@ -82,6 +83,7 @@ class Effect:
     base: float | None = None
     sign: int = 1
     level: float | None = None  # the plain mean over seeds, of a level
+    unknown: str = ""  # why the variance is not known, where it has a part that cannot be told
 
     @property
     def over(self) -> str:

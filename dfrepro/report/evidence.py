@@ -42,6 +42,7 @@ class Evidence:
     results, scores : the frames described at the top of this module; either may be None.
     trained_on : the test set of the data that a run was trained on, where that is not FF++.
     networks : the run of the network behind a map, by the name under which the map is measured.
+    supervisors : the run of the network behind the maps that a run trains on, where a network made them.
 
     Raises `WorkbookError` for a missing column or a measurement given twice.
     """
@@ -49,8 +50,10 @@ class Evidence:
     def __init__(
         self, results: pd.DataFrame | None, scores: pd.DataFrame | None = None, *,
         trained_on: Mapping[str, str] | None = None, networks: Mapping[str, str] | None = None,
+        supervisors: Mapping[str, str] | None = None,
     ):  # fmt: skip
         self._trained_on, self._networks = dict(trained_on or {}), dict(networks or {})
+        self._supervisors = dict(supervisors or {})
         self._points = _points(results)
         self._frames, self._videos, self._people = _scored(scores)
         self._seeds: dict[str, set[int]] = {}
@@ -64,9 +67,9 @@ class Evidence:
         """The test set of the data that the run was trained on."""
         return self._trained_on.get(run, "ffpp")
 
-    def network(self, run: str) -> str | None:
-        """The run whose network a map is made by (None: the map needs none); any other run's network is its own."""
-        return self._networks.get(run, run) or None
+    def behind(self, run: str) -> tuple[str, ...]:
+        """The runs whose networks `run` rests on: its own or its map's, and that of the maps that it learns from."""
+        return tuple(name for name in (self._networks.get(run, run), self._supervisors.get(run, "")) if name)
 
     def seeds(self, run: str) -> list[int]:
         return sorted(self._seeds.get(run, ()))
@@ -82,7 +85,7 @@ class Evidence:
     def influences(self, operand: Operand, seed: int, *, on_probit: bool = False) -> dict[str, np.ndarray] | None:
         """By test set: how `value` changes when each group of its people is left out (C,); None where it has no scores.
 
-        A test set whose people are all one group says nothing of other people and counts as without scores.
+        Undefined where the people of a test set form one group (`of_one_group`).
         """
         found = {}
         for base in dict.fromkeys(_base(_test(test, operand.metric)[0]) for test in operand.test):
@@ -92,6 +95,12 @@ class Evidence:
                 return None
             found[base] = left - full
         return found
+
+    def of_one_group(self, operand: Operand) -> list[str]:
+        """The operand's scored test sets whose people all form one group: how far others would move it is unknown."""
+        sets = dict.fromkeys(_base(_test(test, operand.metric)[0]) for test in operand.test)
+        scored = {base for run, _, base, _ in self._videos.rows if run == operand.run}
+        return [base for base in sets if self._people.get(base) == 1 and base in scored]
 
     def missing(self, operand: Operand, seeds: list[int]) -> str:
         """Why no seed gives this operand, in words; empty if one does."""

@@ -1,7 +1,8 @@
 """Whether a comparison can answer its claim: gates that are judged before it, each with a reason when it is closed.
 
 A network that learned nothing, a baseline at the floor or the ceiling, a module that does nothing: then there is no
-difference to be seen, whatever the method is worth, and the claim is not decidable here. Where a number that a gate
+difference to be seen, whatever the method is worth, and the claim is not decidable here. A network whose maps
+supervise another is a network involved. Where a number that a gate
 needs was not measured, a gate that the claim declares is closed; one that every claim has is passed over.
 """
 
@@ -42,8 +43,7 @@ def positive(control: PositiveControl | None, evidence: Evidence) -> tuple[Effec
 
 
 def _unlearned(claim: Claim, evidence: Evidence) -> Iterator[str]:
-    named = dict.fromkeys(side.run for cell in claim.primary for side in cell.sides)
-    for run in dict.fromkeys(filter(None, map(evidence.network, named))):
+    for run in dict.fromkeys(run for side in _relied_on(claim) for run in evidence.behind(side.run)):
         own = evidence.own_set(run)
         on_own = _mean(Operand(run=run, test=(own,), metric="video_auc"), evidence)
         validated = _mean(Operand(run=run, test=("train",), metric="validation_auc"), evidence)
@@ -54,8 +54,16 @@ def _unlearned(claim: Claim, evidence: Evidence) -> Iterator[str]:
             yield f"{run} has not learned its own set (AUC {on_own:.2f})"
         elif validated is not None and not validated >= LEARNED:
             yield f"{run} has not learned (AUC {validated:.2f} in validation)"
-        elif first is not None and last is not None and first > 0 and not last <= FALLEN * first:
+        elif first is not None and last is not None and 0 < first != last and not last <= FALLEN * first:
             yield f"{run} has not learned (loss {first:.2f} at first, {last:.2f} at last)"
+
+
+def _relied_on(claim: Claim) -> Iterator[Operand]:
+    """The sides whose networks must have learned: all, but of "not below" the baseline (a method may learn nothing)."""
+    for cell in claim.primary:
+        for side in cell.sides:
+            if cell.test != "noninferior" or side == cell.over:
+                yield side
 
 
 def _out_of_band(claim: Claim, evidence: Evidence) -> Iterator[str]:
@@ -68,10 +76,11 @@ def _out_of_band(claim: Claim, evidence: Evidence) -> Iterator[str]:
         auc = _mean(operand, evidence)
         if auc is None and band.of:
             yield f"{operand} is not measured"
-        elif auc is not None and auc < lowest:
-            yield f"{operand.run} has AUC {auc:.2f} on {_where(operand)}, below {lowest:.2f}: it ranks too little"
-        elif auc is not None and auc > highest:
-            yield f"{operand.run} has AUC {auc:.2f} on {_where(operand)}, above {highest:.2f}: nothing can rise"
+        elif auc is not None and not lowest <= auc <= highest:
+            low, high = f", below {lowest:.2f}: it ranks too little", f", above {highest:.2f}: nothing can rise"
+            odd = "" if np.isnan(auc) else low if auc < lowest else high
+            said = "no AUC" if np.isnan(auc) else f"AUC {auc:.2f}"
+            yield f"{operand.run} has {said} on {_where(operand)}{odd}"
 
 
 def _baseline(over: Operand | float | None) -> Operand | None:

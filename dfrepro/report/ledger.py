@@ -226,7 +226,7 @@ def _studied(operands: list[Operand], study: Evidence, factor: float) -> str:
     seeds, _ = common_seeds(cells, study) if cells else ([], "")
     if not seeds:
         return ""
-    on_probit = all(probits(cell) and cell.of.change is None for cell in cells)  # an AUC's interval stays in [0, 1]
+    on_probit = all(probits(cell) for cell in cells)  # an AUC's interval stays in [0, 1]
     effect, digits = contrast(cells, study, seeds, on_probit), 1 if factor == 100.0 else 3
     mean = factor * float(np.mean([values(operand, study, seeds) for operand in operands]))
     interval = effect.interval()

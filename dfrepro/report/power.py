@@ -29,7 +29,9 @@ class Power:
 
 def power(cells: Sequence[Cell], effect: Effect | None) -> Power:
     """Of a primary contrast, from its effect on the evidence."""
-    if effect is None or effect.variance is None or not effect.error > 0 or cells[0].test == "exact":
+    if effect is None or len(effect.seeds) < 2 or cells[0].test == "exact":
+        return Power(None, None, None)
+    if effect.variance is None or not effect.error > 0:
         return Power(None, None, None)
     printed, found = printed_effect(cells), effect.variance
     if printed is None:

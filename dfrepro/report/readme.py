@@ -13,7 +13,7 @@ from PIL import Image
 
 from dfrepro.errors import WorkbookError
 from dfrepro.files import ROOT, atomic_file, read_json
-from dfrepro.report.claims import _seeds
+from dfrepro.report.claims import _seeds, digits, here
 from dfrepro.report.plots import effect
 from dfrepro.report.verdict import VERDICTS
 
@@ -28,7 +28,8 @@ PAGE = """# Every claim and its verdict
 
 From the committed study (`results/study`), written by `python -m dfrepro readme`. Effects are positive as the paper
 claims, with a 95 % interval over seeds and the people in the test sets, on stand-in videos: they say nothing of the
-papers' own data. [How a verdict comes about](verdicts.md).
+papers' own data. Where the seeds are followed by *alone*, the interval is over them alone: the number is no function of
+scores, or the people added no variance to that of the seeds. [How a verdict comes about](verdicts.md).
 
 ![The papers' effects and ours, claim by claim](figures/claims.png)
 
@@ -95,7 +96,7 @@ def page(written: Mapping[str, Any]) -> str:
 
 def _row(claim: Mapping[str, Any]) -> str:
     cells = [
-        claim["title"], claim["statement"], effect(claim["printed_effect"], None) or "no figure",
-        effect(claim["effect"], claim["interval"]), _seeds(claim), claim["verdict"], claim["reason"],
+        claim["title"], claim["statement"], effect(claim["printed_effect"], None, digits(claim)) or "no figure",
+        here(claim), _seeds(claim), claim["verdict"], claim["reason"],
     ]  # fmt: skip
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -2,9 +2,10 @@
 
 A claim is a list of *cells*. A cell compares two operands ("this run, on this test set, in this metric"). Those that
 are neither `shown` nor `primary: false` form the primary contrast, the mean of their effects: it alone is judged, and
-the cells are reported beside it (dfrepro.report.verdict). `claims.yaml` may write many cells as one: `over` as a list
-compares with each of several, `each` with a list of test sets repeats the cell for each of them, and `printed` then
-holds the printed effects in the same order, a row for every `over` and a column for every `each`.
+the cells are reported beside it (dfrepro.report.verdict). Its cells share a kind and a metric; exact ones may differ in
+metric. `claims.yaml` may write many cells as one: `over` as a list compares with each of several, `each` with a list of
+test sets repeats the cell for each of them, and `printed` then holds the printed effects in the same order, a row for
+every `over` and a column for every `each`.
 
 `gates`, `positive_control` and `controls` say when the comparison can answer the claim at all, and what else could
 explain its outcome. What stands on a claim itself (`test`, `metric`, `condition`, `change`) is the default of its
@@ -170,6 +171,9 @@ class Claim(Entry):
         names = [cell.name for cell in self.cells]
         if len(set(names)) < len(names):
             raise ValueError(f"cells must have different names; twice: {next(n for n in names if names.count(n) > 1)}")
+        odd = [cell for cell in self.primary if _family(cell) != _family(self.primary[0])]
+        if self.testable and odd:
+            raise ValueError(f"cell {odd[0].name} has no mean with {self.primary[0].name}: set `primary: false` for it")
         return self
 
     @property
@@ -188,14 +192,13 @@ class Claim(Entry):
     @property
     def primary(self) -> tuple[Cell, ...]:
         """The cells whose mean effect is judged."""
-        cells = [cell for cell in self.judged if cell.primary]
-        return tuple(cell for cell in cells if _family(cell) == _family(cells[0]))
+        return tuple(cell for cell in self.judged if cell.primary)
 
     @property
     def on_probit(self) -> bool:
         """Whether the primary contrast is taken on the probit scale: its metrics are AUCs."""
         sides = [side for cell in self.primary for side in cell.sides]
-        plain = all(side.scale == 1 and side.change != "relative" for side in sides)
+        plain = all(side.scale == 1 and side.change is None for side in sides)
         return self.scale == "probit" and plain and all(is_auc(metric) for side in sides for metric in side.metrics)
 
     @property
@@ -218,7 +221,12 @@ def is_auc(metric: str) -> bool:
 
 
 def _family(cell: Cell) -> tuple[str, str]:
-    """What cells have to share for their effects to have a mean: the kind of test, and AUC or the metric itself."""
+    """What cells have to share for their effects to have a mean: the kind of test, and AUC or the metric itself.
+
+    Exact cells may differ in metric: all of them have to be zero.
+    """
+    if cell.test == "exact":
+        return cell.test, ""
     metrics = {"auc" if is_auc(metric) else metric for metric in cell.of.metrics}
     return cell.test, " ".join(sorted(metrics))
 

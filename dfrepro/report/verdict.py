@@ -5,13 +5,15 @@ with one 95 % interval (dfrepro.report.effects). Of a difference, with `at_least
 
     confirmed              the interval lies above the threshold
     refuted                it lies below
-    smaller than printed   it holds the threshold, and lies below what the paper prints
-    inconclusive           it holds both
+    smaller than printed   the threshold lies in it, and it lies below what the paper prints
+    inconclusive           both lie in it, or nothing is printed
 
 An equivalence is confirmed if the interval lies inside ±margin and refuted if it lies outside; a non-inferiority is
 confirmed if it lies above −margin and refuted if below. Whatever the interval, a claim is *not decidable here* when a
-gate is closed or its positive control does not come out (dfrepro.report.gates), and a confirmation is taken back where
-a negative control gains what the method gains. Cells are reported beside, with Holm's correction, and decide nothing.
+gate is closed or its positive control does not come out (dfrepro.report.gates). A confirmation is taken back where a
+negative control gains what the method gains, and is not decidable here where that is not known. One seed decides
+nothing but an exact claim, whatever its interval over people. Cells are reported beside, with Holm's correction, and
+decide nothing.
 """
 
 from collections.abc import Sequence
@@ -34,6 +36,7 @@ VERDICTS: tuple[Verdict, ...] = (
 )  # fmt: skip
 JUDGED = VERDICTS[:4]  # those that an interval decides
 NO_INTERVAL = "one seed and no scores of videos: no interval can be given"
+ONE_SEED = "one seed: other seeds are in no interval"
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,11 @@ class ControlVerdict:
     effect: Effect | None = None  # the control's own gain over the baseline
     lead: Effect | None = None  # the method over its control
     reason: str = ""
+
+    @property
+    def known(self) -> bool:
+        """Whether it can be told whether the method has a lead over it."""
+        return self.lead is not None and self.lead.interval() is not None
 
     @property
     def explains(self) -> bool:
@@ -97,10 +105,29 @@ def judge(claim: Claim, evidence: Evidence) -> ClaimVerdict:
     if closed:
         return ClaimVerdict(claim, "not decidable here", "; ".join(closed), effect, cells, controls, control)
     verdict, why = _decided(claim.primary, effect)
+    if verdict == "confirmed":
+        verdict, why = _controlled(controls, why)
+    said = "; ".join(filter(None, (why or reason, _threshold(claim.primary))))
+    return ClaimVerdict(claim, verdict, said, effect, cells, controls, control)
+
+
+def _controlled(controls: Sequence[ControlVerdict], why: str) -> tuple[Verdict, str]:
+    """What the negative controls leave of a confirmation."""
     explained = [each.control.name for each in controls if each.explains]
-    if verdict == "confirmed" and explained:
-        verdict, why = "inconclusive", f"the control does the same: {', '.join(explained)}"
-    return ClaimVerdict(claim, verdict, why or reason, effect, cells, controls, control)
+    if explained:
+        return "inconclusive", f"the control does the same: {', '.join(explained)}"
+    unknown = [each.control.name for each in controls if not each.known]
+    if unknown:
+        return "not decidable here", f"control {', '.join(unknown)} not run"
+    return "confirmed", why
+
+
+def _threshold(cells: Sequence[Cell]) -> str:
+    """What the interval is held against, where that is not zero; "" where it is."""
+    margin, at_least = min(cell.margin or 0.0 for cell in cells), float(np.mean([cell.at_least for cell in cells]))
+    if margin:
+        return f"margin ±{margin:g}" if cells[0].test == "equivalence" else f"threshold −{margin:g}"
+    return f"threshold {at_least:+g}" if at_least else ""
 
 
 def judge_cell(cell: Cell, evidence: Evidence, on_probit: bool = True) -> CellVerdict:
@@ -125,7 +152,10 @@ def _decided(cells: Sequence[Cell], effect: Effect) -> tuple[Verdict, str]:
         return ("refuted" if any(effect.by_seed) else "confirmed"), ""
     interval = effect.interval()
     if interval is None:
-        return "inconclusive", NO_INTERVAL if effect.variance is None else "undefined without some of the people"
+        nothing = NO_INTERVAL if effect.variance is None else "undefined without some of the people"
+        return "inconclusive", effect.unknown or nothing
+    if len(effect.seeds) < 2:
+        return "inconclusive", ONE_SEED
     low, high = interval
     margin = min(cell.margin or 0.0 for cell in cells)
     if cells[0].test == "equivalence":
@@ -150,7 +180,7 @@ def printed_effect(cells: Sequence[Cell]) -> float | None:
 
 def _p(cell: Cell, effect: Effect) -> float | None:
     """Two-sided p of the nearer verdict: that the effect is above its threshold (inside its margin), or that not."""
-    if cell.test == "exact":
+    if cell.test == "exact" or len(effect.seeds) < 2:
         return None
     margin = cell.margin or 0.0
     if cell.test == "equivalence":

@@ -9,7 +9,16 @@ import pandas as pd
 import pytest
 
 from dfrepro.errors import WorkbookError
-from dfrepro.report.claims import as_table, evaluate_claims, needed_runs, own_tables, print_table, write_claims
+from dfrepro.report.claims import (
+    as_table,
+    digits,
+    evaluate_claims,
+    here,
+    needed_runs,
+    own_tables,
+    print_table,
+    write_claims,
+)
 from dfrepro.report.evidence import RESULTS, Evidence
 from dfrepro.report.schema import load_claims
 
@@ -73,7 +82,15 @@ def test_the_dictionaries_hold_no_nan_and_say_what_was_compared(papers, planted)
 
 def test_one_seed_is_marked(papers, planted_scores):
     (verdict,) = evaluate_claims(papers([GOOD]), None, planted_scores({"a": 3.0, "b": 0.6}))
-    assert (verdict["verdict"], verdict["one_seed"], verdict["interval_over"]) == ("confirmed", True, "people")
+    assert (verdict["verdict"], verdict["one_seed"], verdict["interval_over"]) == ("inconclusive", True, "people")
+    assert verdict["reason"].startswith("one seed")
+
+
+def test_a_fourth_digit_is_shown_where_three_would_read_as_the_printed_effect():
+    near = {"effect": 0.0026, "interval": [-0.0021, 0.0072], "printed_effect": 0.0031}
+    assert (digits(near), here(near)) == (4, "+0.0026 [-0.0021, +0.0072]")
+    assert here(near | {"printed_effect": 0.05}) == "+0.003 [-0.002, +0.007]"
+    assert here(near | {"printed_effect": 0.0068}) == "+0.0026 [-0.0021, +0.0072]"  # a bound
 
 
 def test_claims_json_holds_every_claim_and_says_what_was_measured(papers, planted, tmp_path, capsys):
@@ -97,7 +114,7 @@ def test_the_page_shows_effect_control_seeds_and_reason(papers, planted):
     verdicts = evaluate_claims(root, planted({"a": [0.90, 0.901, 0.9], "b": [0.7, 0.7, 0.7], "r": [0.75, 0.75, 0.75]}))
     first, second = as_table(verdicts, "stand-in").to_dict("records")
     assert first["here (stand-in)"].startswith("+0.200 [")
-    assert (first["printed"], first["seeds"], first["verdict"]) == ("+0.100", "3", "confirmed")
+    assert (first["printed"], first["seeds"], first["verdict"]) == ("+0.100", "3, alone", "confirmed")
     assert first["control"].startswith("random: +0.050")
     assert (second["here (stand-in)"], second["reason"]) == ("", "missing: gone")
     assert own_tables(verdicts).to_dict("records") == [
@@ -106,7 +123,8 @@ def test_the_page_shows_effect_control_seeds_and_reason(papers, planted):
 
 
 def test_a_claim_in_two_metrics_shows_the_effect_of_the_first(papers, planted):
-    cells = [{"of": "a", "over": "b", "printed": 0.1}, {"of": "a", "over": "b", "metric": "seconds", "name": "time"}]
+    time_ = {"of": "a", "over": "b", "metric": "seconds", "name": "time", "primary": False}
+    cells = [{"of": "a", "over": "b", "printed": 0.1}, time_]
     results = [planted({"a": [0.9, 0.9], "b": [0.7, 0.7]}), planted({"a": [99.0, 98.0], "b": [9, 9]}, metric="seconds")]
     (verdict,) = evaluate_claims(papers([GOOD | {"cells": cells}]), pd.concat(results))
     assert verdict["effect"] == pytest.approx(0.2)

@@ -61,6 +61,13 @@ def test_maps_are_measured_under_their_own_name_and_before_their_networks_run(sc
     assert "train_seconds" in set(found.metric)
 
 
+def test_a_run_rests_on_its_network_and_on_the_one_behind_the_maps_that_supervise_it(scale):
+    evidence = collect.evidence(scale)
+    assert evidence.behind("focus-eval-attention") == ("focus-eval-attention", "focus-map-vit")
+    assert evidence.behind("focus-eval-pixel") == ("focus-eval-pixel",)  # of fakes and their reals, by no network
+    assert evidence.behind("focus-map-gradcam") == ("focus-map-vit",)
+
+
 def test_nothing_at_all_is_no_error(scale):
     assert collect.scores(scale) is None
     assert collect.evidence(scale).seeds("fpg-full") == []

@@ -7,6 +7,7 @@ from scipy import stats
 
 from dfrepro.report.effects import Effect, variance
 from dfrepro.report.evidence import Evidence
+from dfrepro.report.power import Power, power
 from dfrepro.report.schema import Acts, Band, Cell, Claim, Control, Operand, PositiveControl
 from dfrepro.report.verdict import VERDICTS, judge, judge_cell
 
@@ -111,6 +112,34 @@ def test_an_exact_claim_allows_no_difference(planted, value, verdict):
     assert judge(claim(exact), Evidence(planted({"a": [0.0, value]}, metric="difference"))).verdict == verdict
 
 
+@pytest.mark.parametrize(("other", "verdict"), [(0.0, "confirmed"), (-0.5, "refuted"), (None, "not run")])
+def test_every_number_of_an_exact_claim_has_to_be_zero_whatever_their_mean(planted, other, verdict):
+    cells = [Cell(name=name, of=op("a", metric=name), over=0.0, test="exact") for name in ("removed", "at_zero")]
+    first = 0.0 if other is None else -other
+    parts = [planted({"a": [0.0, first]}, metric="removed")]
+    parts += [] if other is None else [planted({"a": [0.0, other]}, metric="at_zero")]
+    assert judge(claim(*cells), Evidence(pd.concat(parts))).verdict == verdict
+
+
+@pytest.mark.parametrize(("more", "said"), [
+    ({"at_least": 0.05}, "threshold +0.05"), ({"test": "equivalence", "margin": 0.02}, "margin ±0.02"),
+    ({"test": "noninferior", "margin": 0.02}, "threshold −0.02"), ({}, ""),
+])  # fmt: skip
+def test_what_an_interval_is_held_against_is_said(planted, more, said):
+    assert judge(claim(cell(**more)), Evidence(planted({"a": FAR, "b": CLOSE}))).reason == said
+
+
+def test_a_change_of_auc_is_compared_as_it_is_and_keeps_its_sign(planted):
+    """From .999 to .94 is a smaller fall than from .80 to .70, though in probits it is the larger."""
+    clean = planted({"a": [0.999, 0.998], "b": [0.80, 0.79]}, condition="clean")
+    noisy = planted({"a": [0.94, 0.94], "b": [0.70, 0.69]}, condition="noise-3")
+    change = {"condition": "noise-3", "change": "absolute"}
+    fall = Cell(name="x", of=op("a", **change), over=op("b", **change))
+    judged = judge_cell(fall, Evidence(pd.concat([clean, noisy])))
+    assert judged.effect.mean == pytest.approx((0.94 - 0.9985) - (0.695 - 0.795))
+    assert judged.effect.mean > 0
+
+
 # --- what was not measured -------------------------------------------------------------------------------------------
 
 
@@ -153,9 +182,39 @@ def test_one_seed_without_scores_has_no_interval(planted):
     assert "one seed and no scores of videos" in judged.reason
 
 
-def test_one_seed_with_scores_has_an_interval_over_people(planted_scores):
-    judged = judge(claim(cell("good", "bad")), Evidence(None, planted_scores({"good": 3.0, "bad": 0.6})))
-    assert (judged.verdict, judged.effect.over, judged.effect.seeds) == ("confirmed", "people", (0,))
+@pytest.mark.parametrize(("good", "bad"), [(3.0, 0.6), (0.6, 3.0)])
+def test_one_seed_with_scores_has_an_interval_over_people_that_decides_nothing(planted_scores, good, bad):
+    """Another seed could be as far off as this effect is: that is in no interval over people."""
+    evidence = Evidence(None, planted_scores({"good": good, "bad": bad}))
+    judged = judge(claim(cell("good", "bad"), band=Band(none=True, why="not tested here")), evidence)
+    low, high = judged.effect.interval()
+    assert low > 0 or high < 0
+    assert (judged.verdict, judged.effect.over, judged.effect.seeds) == ("inconclusive", "people", (0,))
+    assert judged.reason.startswith("one seed")
+    assert judged.cells[0].p is None
+    assert power(judged.claim.primary, judged.effect) == Power(None, None, None)
+
+
+def test_one_seed_decides_an_exact_claim(planted):
+    exact = Cell(name="x", of=op("a", metric="difference"), over=0.0, test="exact")
+    assert judge(claim(exact), Evidence(planted({"a": [0.0]}, metric="difference"))).verdict == "confirmed"
+
+
+def test_a_test_set_whose_people_form_one_group_gives_no_interval(planted, planted_scores):
+    """60 groups of DFDC and one of CDF: the variance of the second is unknown, and with it that of their mean."""
+    runs = {"good": 3.0, "bad": 0.6}
+    many = planted_scores(runs, seeds=3, videos=60, dataset="dfdc").assign(identity="", source="")
+    one = planted_scores(runs, seeds=3, videos=60, dataset="cdfv2").assign(identity="id0", source="")
+    both = claim(*(Cell(name=name, of=op("good", test=name), over=op("bad", test=name)) for name in ("dfdc", "cdfv2")))
+    judged = judge(both, Evidence(None, pd.concat([many, one])))
+    assert (judged.verdict, judged.effect.interval()) == ("inconclusive", None)
+    assert judged.reason == "people of cdfv2 form one group: no interval over people"
+    numbers = planted({"good": [0.98, 0.97, 0.98], "bad": [0.66, 0.67, 0.66]}, dataset="cdfv2")
+    half = judge(both, Evidence(numbers, many))
+    assert (half.verdict, half.effect.interval()) == ("inconclusive", None)
+    assert half.reason.startswith("no scores behind good on cdfv2 (video_auc)")
+    apart = judge(both, Evidence(None, pd.concat([many, one.assign(identity="")])))
+    assert (apart.verdict, apart.effect.over) == ("confirmed", "seeds and people")
 
 
 # --- intervals -------------------------------------------------------------------------------------------------------
@@ -234,6 +293,38 @@ def test_a_map_of_a_network_that_learned_nothing_decides_nothing(planted):
     )  # fmt: skip
 
 
+def test_a_detector_taught_by_maps_of_a_network_that_learned_nothing_decides_nothing(planted):
+    away = planted({"a": FAR, "b": CLOSE})
+    own = learned(planted, a=0.9, b=0.9, mapper=0.55)
+    judged = judge(claim(), Evidence(pd.concat([away, own]), supervisors={"a": "mapper", "b": ""}))
+    assert (judged.verdict, judged.reason) == (
+        "not decidable here", "mapper has not learned its own set (AUC 0.55)",
+    )  # fmt: skip
+    assert judge(claim(), Evidence(pd.concat([away, own]))).verdict == "confirmed"
+
+
+def test_of_not_below_only_the_baseline_has_to_have_learned(planted):
+    low = [0.60, 0.61, 0.60, 0.61, 0.60]
+    evidence = Evidence(pd.concat([planted({"a": low, "b": CLOSE}), learned(planted, a=0.55, b=0.9)]))
+    assert judge(claim(cell(test="noninferior", margin=0.02)), evidence).verdict == "refuted"
+    assert judge(claim(cell()), evidence).verdict == "not decidable here"
+    assert judge(claim(cell("b", "a", test="noninferior", margin=0.02)), evidence).verdict == "not decidable here"
+
+
+def test_a_history_of_one_epoch_says_nothing_of_learning(planted):
+    away = [planted({"a": FAR, "b": CLOSE}), learned(planted, a=0.9, b=0.8)]
+    once = [planted({"b": [0.5] * 5}, dataset="train", metric=f"loss_{at}") for at in ("first", "last")]
+    assert judge(claim(), Evidence(pd.concat([*away, *once]))).verdict == "confirmed"
+
+
+def test_a_baseline_that_has_no_auc_decides_nothing(planted):
+    known = planted({"b": CLOSE}, metric="frame_accuracy"), planted({"a": FAR}, metric="frame_accuracy")
+    none = planted({"b": [float("nan")] * 5}, metric="frame_auc")
+    compared = Cell(name="x", of=op("a", metric="frame_accuracy"), over=op("b", metric="frame_accuracy"))
+    judged = judge(claim(compared), Evidence(pd.concat([*known, none])))
+    assert (judged.verdict, judged.reason) == ("not decidable here", "b has no AUC on cdfv2")
+
+
 @pytest.mark.parametrize(("b", "said"), [(0.55, "below 0.60"), (0.98, "above 0.97")])
 def test_a_baseline_at_the_floor_or_the_ceiling_decides_nothing(planted, b, said):
     judged = judge(claim(), Evidence(planted({"a": FAR, "b": [b] * 5})))
@@ -305,7 +396,16 @@ def test_a_control_that_gains_what_the_method_gains_takes_the_confirmation_back(
     assert ("the control does the same: random direction" in judged.reason) == (verdict == "inconclusive")
 
 
-def test_a_control_that_was_not_run_is_said_and_changes_nothing(planted):
+@pytest.mark.parametrize(("a", "verdict", "said"), [
+    (FAR, "not decidable here", "control random not run"), (WIDE, "inconclusive", ""),
+])  # fmt: skip
+def test_without_its_negative_control_nothing_is_confirmed(planted, a, verdict, said):
     control = Control(name="random", of=op("r"), over=op("b"), method=op("a"))
-    judged = judge(claim(controls=(control,)), Evidence(planted({"a": FAR, "b": CLOSE})))
-    assert (judged.verdict, judged.controls[0].reason) == ("confirmed", "not run: r")
+    judged = judge(claim(controls=(control,)), Evidence(planted({"a": a, "b": CLOSE})))
+    assert (judged.verdict, judged.reason, judged.controls[0].reason) == (verdict, said, "not run: r")
+
+
+def test_neither_is_it_where_the_control_has_no_interval(planted):
+    control = Control(name="random", of=op("r"), over=op("b"), method=op("a"))
+    judged = judge(claim(controls=(control,)), Evidence(planted({"a": FAR, "b": CLOSE, "r": [0.7]})))
+    assert (judged.verdict, judged.reason) == ("not decidable here", "control random not run")
