@@ -42,7 +42,7 @@ def _outside() -> list[Row]:
     if not RESULTS.exists():
         return []
     told = read_json(RESULTS)
-    parts = ", ".join(f"{name} {told[name]:.0f} s" for name in ("set-up", "data", "training", "other"))
+    parts = ", ".join(f"{name} {told[name]:.0f} core-seconds" for name in ("data", "training", "other", "left"))
     share = 100 * told["share_outside"]
     return [Row("`make repro` outside data and training", "all of it", share, ASKED_SHARE, True, "%", parts)]
 

@@ -14,7 +14,7 @@ from dfrepro.files import ROOT, write_json
 from dfrepro.jobs.runner import cores
 
 RESULTS = ROOT / "results" / "stages.json"
-MADE = re.compile(r"^made (\S+) in ([\d.]+) s(?: on (\d+) cores)?;")
+MADE = re.compile(r"made (\S+) in ([\d.]+) s(?: on (\d+) cores)?; \d+ left")  # maybe behind a progress bar
 KINDS = {"data": ("standin", "faces", "reconstruct", "pairs"), "training": ("train",)}
 
 
@@ -27,7 +27,7 @@ def kind(stage: str) -> str:
 def core_seconds(lines: Iterable[str]) -> Iterator[tuple[str, float]]:
     """Stages and the core-seconds that they took, in the order in which they ended."""
     for line in lines:
-        if found := MADE.match(line):
+        if found := MADE.search(line):
             yield found[1], float(found[2]) * int(found[3] or 1)
 
 

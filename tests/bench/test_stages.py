@@ -9,7 +9,7 @@ PRINTED = """PATH=... python -m dfrepro repro
 made standin in 10.0 s on 2 cores; 4 left
 failed: faces@wdf: no face was found
 made train@erm-df-0 in 30.0 s; 3 left
-made evaluate@erm-df-0 in 8.5 s; 2 left
+erm-nt, seed 0: 100%|###| 432/432 [00:20<00:00, 21step/s]made evaluate@erm-df-0 in 8.5 s; 2 left
 made grid/dvc.yaml:train-pel@pel-self-0 in 1.5 s; 1 left
 repro: 4 made, 2 were up to date
 """.splitlines(keepends=True)
