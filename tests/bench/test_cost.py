@@ -23,9 +23,9 @@ COSTS = {
 
 
 def test_a_run_of_pim_takes_its_images_times_its_cost_over_the_speed():
-    assert images(P, "pim-ffpp") == 100 * 2 * 720 * 8  # epochs, reals and fakes, videos, frames
-    assert hours(P, "pim-ffpp", {"main": 320.0}, COSTS) == pytest.approx(1_152_000 * 1.4 / 320 / 3600)
-    assert hours(P, "erm-ffpp-2x", {"main": 320.0}, COSTS) == pytest.approx(2 * 1_152_000 / 320 / 3600)
+    assert images(P, "pim-ffpp") == 100 * 5 * 720 * 8  # epochs, reals and four kinds of fakes, videos, frames
+    assert hours(P, "pim-ffpp", {"main": 320.0}, COSTS) == pytest.approx(2_880_000 * 1.4 / 320 / 3600)
+    assert hours(P, "erm-ffpp-2x", {"main": 320.0}, COSTS) == pytest.approx(2 * 2_880_000 / 320 / 3600)
 
 
 def test_a_step_is_priced_by_its_rule():
