@@ -190,8 +190,8 @@ def test_changing_one_runs_learning_rate_retrains_that_run_and_no_other(tmp_path
     assert _would_run(clone) == []
     file = clone / "params.yaml"
     text = file.read_text()
-    assert "  erm-df: {data" in text
-    file.write_text(text.replace("  erm-df: {data", "  erm-df: {training: {lr: 0.0011}, data"))
+    assert "  erm-df:\n" in text
+    file.write_text(text.replace("  erm-df:\n", "  erm-df:\n    training: {lr: 0.0011}\n"))
     train = ["train@erm-df-0", "train@erm-f2f-0", "train@pim-df-0", "train@erm-ffpp-0"]
     assert [stage for stage in train if not _is_up_to_date(clone, stage)] == ["train@erm-df-0"]
 
