@@ -9,7 +9,7 @@ that peak memory is its own, and a training's floating-point operations are coun
 import json
 import resource
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from multiprocessing import get_context
@@ -86,10 +86,20 @@ def _matches(run: str, pattern: str) -> bool:
     return fnmatchcase(run, pattern)
 
 
-def _one_process_a_stage(end: ExitStack) -> tuple[ProcessPoolExecutor, int, int]:
-    pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1)
-    end.callback(pool.shutdown, cancel_futures=True)
-    return pool, 1, runner.cores()
+def _one_process_a_stage(end: ExitStack) -> tuple[Executor, int, int]:
+    return end.enter_context(OneProcessEach(1)), 1, runner.cores()
+
+
+class OneProcessEach(ThreadPoolExecutor):
+    """Each task in a process of its own, which ends with it: `max_tasks_per_child` of Python 3.11 may never go on."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+        return super().submit(self._apart, fn, *args, **kwargs)
+
+    @staticmethod
+    def _apart(fn: Any, *args: Any, **kwargs: Any) -> Any:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            return pool.submit(fn, *args, **kwargs).result()
 
 
 def _measured(words: Sequence[str], p: Params, log: Path) -> None:

@@ -1,5 +1,7 @@
 """Paper scale runs: every run's real data path, network, step and scoring, at the papers' own sizes on the CPU."""
 
+import os
+
 import pytest
 
 from dfrepro import params
@@ -34,11 +36,18 @@ def test_what_is_rehearsed_is_paper_scale_but_for_what_makes_it_small(tmp_path):
     assert small.results.is_relative_to(tmp_path)
 
 
+def test_every_stage_has_a_process_of_its_own_that_ends_with_it():
+    with rehearse.OneProcessEach(1) as processes:
+        seen = [processes.submit(os.getpid).result(timeout=60) for _ in range(3)]
+    assert len({*seen, os.getpid()}) == 4
+
+
 def test_a_run_that_there_is_not_is_an_error(tmp_path):
     with pytest.raises(WorkbookError, match="no run is called nothing"):
         rehearse.rehearse(["nothing"], tmp_path)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_a_run_of_every_kind_passes(tmp_path):
     rows = rehearse.rehearse(KINDS, tmp_path).set_index("run")
