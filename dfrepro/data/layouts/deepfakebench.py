@@ -3,7 +3,7 @@
     .../frames/<video>/*.png beside .../landmarks/<video>/*.npy, (81, 2) each, and .../masks/<video>/*.png
     <dataset>.json (see benchjson.py) in the root or in (preprocessing/)dataset_json/
 
-Paths have slashes or backslashes. What leads them on another machine (`./datasets/`, `/home/somebody/data/`) is passed
+Paths have slashes or backslashes. What leads them on another machine (`./datasets/`, `D:/data/`) is passed
 over: a path is read from the first of its folders on that the root holds.
 The official JSONs put videos in several splits: Celeb-DF's test videos in train and val too, DFDCP's test set as val,
 all of DFD everywhere. A video that is anywhere in test is test here, and val wins over train; `check` counts the cases.

@@ -52,7 +52,7 @@ def test_another_compression_is_another_reading(trees, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "prefix", [".\\datasets\\", "./datasets/rgb/", "rgb\\", "./", "/home/ann/data/rgb/", "D:\\faces\\", "deep/"]
+    "prefix", [".\\datasets\\", "./datasets/rgb/", "rgb\\", "./", "/data/ann/rgb/", "D:\\faces\\", "deep/"]
 )
 def test_leading_folders_of_the_authors_tree_are_tolerated(trees, tmp_path, prefix):
     trees.bench(tmp_path, "FF-DF", FF_DF)
