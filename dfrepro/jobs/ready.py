@@ -43,9 +43,9 @@ def run(p: Params, name: str, seed: int) -> TrainedRun | None:
     if not p.in_grid(name):
         return None
     folder, scored = places.run_folder(p, name, seed), places.scores_folder(p, name, seed)
-    if folder.exists() and not _made_from(folder, {"spec": p.spec(name, seed)}):
+    if not _made_from(folder, {"spec": p.spec(name, seed)}):
         shutil.rmtree(scored, ignore_errors=True)  # before: killed in between, new weights would keep old scores
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
     provided(p, folder)
     provided(p, scored)
     return TrainedRun(name, seed, folder, scored, places.timing_file(p, name, seed))

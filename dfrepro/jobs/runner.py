@@ -222,10 +222,10 @@ def alone(command: str) -> Iterator[None]:
 
 
 def _shell(command: str, root: str) -> str:
-    """A stage of somebody's own."""
+    """A stage of somebody's own, in dvc.yaml: by the shell, as DVC does it."""
     import subprocess
 
-    done = subprocess.run(command, shell=True, cwd=root, check=False)
+    done = subprocess.run([os.environ.get("SHELL") or "/bin/sh", "-c", command], cwd=root, check=False)
     return f"`{command}` ended with {done.returncode}" if done.returncode else ""
 
 

@@ -106,7 +106,7 @@ sys.addaudithook(hook)
 import torch, timm, lightning_fabric, pandas, pyarrow.parquet, sklearn.metrics, av
 from dfrepro.jobs import pipeline
 from dfrepro.__main__ import main
-pipeline._cores = lambda: 1  # in this very process
+pipeline.cores = lambda: 1  # in this very process
 watching = True
 for words in {commands!r}:
     assert main(words) == 0

@@ -15,7 +15,7 @@ import pytest
 
 from dfrepro import params, places, workbook
 from dfrepro.files import ROOT
-from dfrepro.jobs import pipeline
+from dfrepro.jobs import ready
 
 SHORT_KILLS = 2  # of each command
 MOST_TRIES = 10  # a command may end before its moment: the machine was busier when it was timed
@@ -149,8 +149,7 @@ def test_a_run_that_is_killed_while_it_trains_anew_keeps_no_scores_of_before(tmp
     def killed(*_) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "train", killed)
-    monkeypatch.setattr(workbook.Workbook, "_inputs_ready", lambda *_: None)
+    monkeypatch.setattr(ready, "provided", killed)
     with pytest.raises(KeyboardInterrupt):
         book.run("erm-df")
     assert not scored.exists()
