@@ -101,8 +101,8 @@ def _resampled(found: Tensors, network: Any) -> tuple[Tensors, list[str]]:
     own = network.state_dict()
     convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
     others = [n for n, v in found.items() if n in own and v.shape != own[n].shape]
-    if convert is None or not others:
-        return found, []
+    if convert is None or not others or not all("pos" in name for name in others):
+        return found, []  # timm would resample a patch embedding's kernel too, which makes another network
     converted = dict(convert(dict(found), network))
     mended = [n for n in others if n in converted and converted[n].shape == own[n].shape]
     return converted, [f"resampled to the input's size: {', '.join(mended)}"] if mended else []

@@ -117,7 +117,8 @@ def test_clips_give_the_logits_of_transformers(kind):
 def test_dinos_give_the_logits_of_transformers(registers):
     transformers = pytest.importorskip("transformers")
     made = ("Dinov2WithRegisters", {"num_register_tokens": 4}) if registers else ("Dinov2", {})
-    config = getattr(transformers, f"{made[0]}Config")(hidden_size=384, num_attention_heads=6, image_size=56, **made[1])
+    sizes = {"hidden_size": 384, "num_attention_heads": 6, "image_size": 56, "patch_size": 14}
+    config = getattr(transformers, f"{made[0]}Config")(**sizes, **made[1])
     tower = randomised(getattr(transformers, f"{made[0]}Model")(config))
     head = randomised(nn.Linear(384, 2), seed=1)
     state = {f"feature_extractor.backbone.{n}": v for n, v in tower.state_dict().items()}
@@ -220,6 +221,12 @@ def test_positions_are_resampled_by_timms_own_function(small):
     wanted = timm.layers.resample_abs_pos_embed(small.pos_embed.data, (12, 12), num_prefix_tokens=1)
     torch.testing.assert_close(found["pos_embed"], wanted)
     assert any(note.startswith("resampled") for note in notes)
+
+
+def test_a_patch_embedding_of_another_size_is_refused_and_not_resampled(small):
+    finer = timm.create_model("test_vit", num_classes=2, patch_size=8)
+    with pytest.raises(WorkbookError, match="patch_embed.proj.weight 64x3x16x16 for 64x3x8x8"):
+        fitted(of(small), finer, None, where="file")
 
 
 def test_classes_in_the_other_order_and_a_sigmoids_one_output_become_real_and_fake(small):
