@@ -94,6 +94,12 @@ def _block(writer: Any, node: nodes.Node) -> None:
     raise nodes.SkipNode
 
 
+def tables(app: Sphinx, page: str, source: list[str]) -> None:
+    """A link to a CSV of docs/tables that stands on a line of its own becomes the table."""
+    found = r"^\[([^\]\n]+)\]\((tables/[\w-]+\.csv)\)$"
+    source[0] = re.sub(found, r":::{csv-table} {download}`\1 <\2>`\n:file: \2\n:header-rows: 1\n:::", source[0], flags=re.M)
+
+
 def flowcharts(app: Sphinx, document: nodes.document) -> None:
     """Mermaid's source, where a page has any, becomes a picture."""
     for block in list(document.findall(nodes.literal_block)):
@@ -222,6 +228,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_html_math_renderer("svg", inline_renderers=(_inline, None), block_renderers=(_block, None))
     app.add_css_file("book.css")
     app.add_js_file("book.js")
+    app.connect("source-read", tables)
     app.connect("doctree-read", flowcharts)
     app.connect("autodoc-process-docstring", as_rst, priority=100)  # before napoleon's
     return {"parallel_read_safe": True, "parallel_write_safe": True}
