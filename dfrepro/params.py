@@ -21,7 +21,7 @@ from dfrepro.files import ROOT
 
 Scale = Literal["smoke", "laptop", "study", "paper"]
 Grid = Literal["core", "full"]
-Kind = Literal["backbone", "pel", "fia_usa", "focus", "tokens", "focus_evaluation", "fpg"]
+Kind = Literal["backbone", "pel", "fia_usa", "focus", "tokens", "focus_evaluation", "fpg", "foundation", "imported"]
 Unit = Annotated[float, Field(ge=0, le=1)]
 M = TypeVar("M", bound="Model")
 Positive = Annotated[float, Field(gt=0)]
