@@ -92,13 +92,12 @@ def table(p: Params, speeds: Mapping[str, float], costs: Mapping[str, float]) ->
         counts[recipe], shown[recipe] = counts[recipe] + 1, shown[recipe] + images(p, run)
         whole[recipe] += took
         core[recipe] += took * (run in p.core)
-    lines = ["| paper | runs | million images | hours, core grid | hours, full grid |", "|---|---|---|---|---|"]
+    lines = ["|paper|runs|million images|hours, core grid|hours, full grid|", "|---|---|---|---|---|"]
     lines += [
-        f"| {TITLES[name]} | {counts[name]} | {shown[name] / 1e6:.0f} | {core[name]:.0f} | {whole[name]:.0f} |"
-        for name in TITLES
+        f"|{TITLES[name]}|{counts[name]}|{shown[name] / 1e6:.0f}|{core[name]:.0f}|{whole[name]:.0f}|" for name in TITLES
     ]
-    total = f"| **all** | {counts.total()} | {shown.total() / 1e6:.0f} | {sum(core.values()):.0f} |"
-    lines.append(f"{total} {sum(whole.values()):.0f} |")
+    total = f"|**all**|{counts.total()}|{shown.total() / 1e6:.0f}|{sum(core.values()):.0f}|"
+    lines.append(f"{total}{sum(whole.values()):.0f}|")
     known = {f"{_title(p, role)} {speed:.3g}": None for role, speed in speeds.items()}
     told = f"One seed. Measured on: {machine()}. Images a second of a plain step: {', '.join(known)}."
     return "\n".join([*lines, "", *textwrap.wrap(told, 120)]) + "\n"
