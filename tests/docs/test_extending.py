@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dfrepro.files import ROOT, read_json
-from dfrepro.jobs import study
+from dfrepro.report import study
 
 DOCS = ROOT / "docs"
 PAGE = (DOCS / "extending.md").read_text(encoding="utf-8")
