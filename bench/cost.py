@@ -32,10 +32,10 @@ MARKS = re.compile(r"(<!-- cost -->\n).*?(<!-- end -->)", re.S)
 TRAINING_VIDEOS = 720  # of FF++'s split: both identities of 360 pairs
 TITLES = {
     "": "PIM and DualFlat", "pel": "PEL", "fia_usa": "FIA-USA", "focus": "FoCus, networks that make maps",
-    "focus_evaluation": "FoCus, evaluation models", "fpg": "FPG",
+    "focus_evaluation": "FoCus, evaluation models", "fpg": "FPG", "foundation": "a foundation model",
 }  # fmt: skip
 RULES = {"pim": "Step of PIM, ConvNeXt", "sam": "Step of SAM, ConvNeXt", "mix": "Step of DualFlat, ConvNeXt"}
-PLAIN = ("backbone", "tokens")  # kinds of detector that are a network and nothing else
+PLAIN = ("backbone", "tokens", "foundation")  # kinds of detector that are a network and nothing else
 METHODS = {  # kind of detector: the row that says what it costs over the plain step of its network
     "pel": "PEL's step, efficientnet_b4 at 224 px",
     "fia_usa": "FIA-USA's step, FPN and RCR, efficientnet_b4 at 256 px",
