@@ -88,6 +88,21 @@ def test_a_training_gets_its_specification_and_the_artifacts_of_its_kind(p, hand
         assert threads == p.sizes.threads
 
 
+def test_a_start_is_trained_on_its_own_set_with_its_specification(p, handed):
+    calls = handed("dfrepro.jobs.train.train_run")
+    study = params.load(scale="study", grid="full")
+    for name in study.sizes.starts:
+        pipeline.start(study, name, 5)
+        (spec, inputs, out), _, threads = calls.pop()
+        assert spec == study.start_spec(name, 5)
+        assert inputs.store.name == spec["data"]["dataset"]
+        assert out == places.start_folder(study, name, 5)
+        assert threads == study.sizes.threads
+    trained = {run: study.sizes.backbones[study.run(run).detector.backbone].start for run in study.runs}
+    run = next(run for run, start in trained.items() if start)
+    assert pipeline.inputs(study, run, 5).folders["start"] == places.start_folder(study, trained[run], 5)
+
+
 def test_maps_are_made_of_the_declared_kind_by_the_declared_network_of_the_same_seed(p, handed, monkeypatch):
     networks, made = handed("dfrepro.jobs.train.load_detector", torch.nn.Identity()), []
     monkeypatch.setattr("dfrepro.data.pairs.Pairs.open", lambda folder: folder)
@@ -177,5 +192,5 @@ def test_the_verbs_of_stages_that_decide_results_are_all_pinned_here():
     }
     shown = {"notebook", "code", "embed", "grid"}  # what is made of results, and decides none
     pinned_elsewhere = {"standin"}  # tests/jobs/test_pipeline.py
-    pinned = {"faces", "controls", "reconstruct", "pairs", "train", "maps", "evaluate"}
+    pinned = {"faces", "controls", "reconstruct", "pairs", "start", "train", "maps", "evaluate"}
     assert verbs - shown - pinned_elsewhere == pinned
