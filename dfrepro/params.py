@@ -80,7 +80,8 @@ class Backbone(Model):
 
 
 class Training(Model):
-    """The loop's settings. `frames` is the number of frames a video that training reads, spread over the video."""
+    """The loop's settings. `frames` is the number of frames a video that training reads, spread over the video;
+    `validation` about how many faces of the in-domain validation split an epoch's AUC is measured on (0: none)."""
 
     epochs: Count
     batch: Count
@@ -95,6 +96,7 @@ class Training(Model):
     warmup: Unit = 0.0  # share of all steps
     images_per_epoch: Count | Literal["all"] | None = None  # all: as many as there are; None: as the rarer class, twice
     label_smoothing: Unit = 0.0
+    validation: Annotated[int, Field(ge=0)] = 144
     select: Literal["last", "best_validation"] = "last"
     workers: Annotated[int, Field(ge=0)] = 0
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
