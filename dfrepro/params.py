@@ -121,8 +121,11 @@ class Reconstruction(Model):
 
 
 class Evaluation(Model):
+    """Scoring. `corrupted`: the share of the own test set's people who are seen under a run's `conditions`."""
+
     batch: Count = 256
     frames: Count = 32
+    corrupted: Annotated[float, Field(gt=0, le=1)] = 1.0
     n_bootstrap: Count = 1000
 
 
