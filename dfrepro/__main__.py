@@ -67,6 +67,13 @@ def score(args: argparse.Namespace) -> int:
     return run(params.load(), args.path, args.run, seed=args.seed, out=args.out, frames=args.frames)
 
 
+def protocol(args: argparse.Namespace) -> None:
+    from dfrepro import params
+    from dfrepro.protocol.command import main
+
+    main(params.load(), args.run, datasets=args.on or (), names=args.under or (), near=args.near)
+
+
 def repair(args: argparse.Namespace) -> None:
     from dfrepro.jobs.repair import repair
 
@@ -163,6 +170,13 @@ def parser() -> argparse.ArgumentParser:
         "--out", type=Path, help="folder for page.html, scores.json and two CSVs (default: below build/score)"
     )
     sub.add_argument("--frames", type=int, default=32, help="frames a video, equally spaced (default 32)")
+    sub = command(
+        protocol, "measure a trained run under protocols.yaml's protocols, without training: AUC and intervals"
+    )
+    sub.add_argument("run", help="a trained run's name")
+    sub.add_argument("--on", nargs="+", metavar="SET", help="names under `datasets`; default: the run's test sets")
+    sub.add_argument("--under", nargs="+", metavar="NAME", help="names in protocols.yaml, or all; default: the named")
+    sub.add_argument("--near", type=float, metavar="AUC", help="a printed number: list the protocols nearest to it")
     sub = command(claims, "judge the papers' claims on what is there; writes results/<scale>/claims.json")
     sub.add_argument("--study", action="store_true", help="on the committed study's evidence, in results/study")
     sub = command(card, "write the model card of a run, or of all that have been trained; results/<scale>/cards/")
