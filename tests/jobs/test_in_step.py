@@ -3,6 +3,7 @@
 import re
 import subprocess
 from fnmatch import fnmatch
+from functools import cache
 
 import yaml
 
@@ -15,6 +16,11 @@ TRAIN = [(name, stage) for name, stage in EVERY if name.split("/")[1].startswith
 P = params.load(scale="laptop", grid="full")
 
 
+@cache
+def read(file: str) -> dict:
+    return yaml.safe_load((ROOT / file).read_text())
+
+
 def outputs() -> set[str]:
     outs = [next(iter(out)) if isinstance(out, dict) else out for _, stage in EVERY for out in stage.get("outs", ())]
     return {re.sub(r"\$\{item\.\w+\}", "*", out) for out in outs}
@@ -25,8 +31,10 @@ def test_every_artifact_that_a_stage_reads_is_made_by_a_stage_and_every_file_of_
     for name, stage in EVERY:
         for dep in stage.get("deps", ()):
             if dep.startswith(("artifacts", "results/${")):
-                read = re.sub(r"\$\{item\.\w+\}", "*", dep).split("/")
-                pairs = [zip(read, out.split("/")) for out in made]  # a folder of outputs, an output, or what is in one
+                wanted = re.sub(r"\$\{item\.\w+\}", "*", dep).split("/")
+                pairs = [
+                    zip(wanted, out.split("/")) for out in made
+                ]  # a folder of outputs, an output, or what is in one
                 assert any(all(fnmatch(a, b) or fnmatch(b, a) for a, b in pair) for pair in pairs), (name, dep)
             elif "$" not in dep:
                 assert (ROOT / dep).exists(), (name, dep)
@@ -37,7 +45,7 @@ def test_every_parameter_that_a_stage_declares_is_there():
     for scale in ("smoke", "laptop", "study", "paper"):
         for name, stage in EVERY:
             for file, key in declared(stage):
-                there = yaml.safe_load((ROOT / file.replace("${scale}", scale)).read_text())
+                there = read(file.replace("${scale}", scale))
                 for item in stage.get("matrix", {}).get("run", [""]):
                     value = there
                     for part in key.replace("${item.run}", item).split("."):
