@@ -64,7 +64,7 @@ def score(args: argparse.Namespace) -> int:
     from dfrepro import params
     from dfrepro.score import score as run
 
-    return run(params.load(), args.path, args.run, seed=args.seed, out=args.out, frames=args.frames)
+    return run(params.load(), args.path, args.run, seed=args.seed, out=args.out, frames=args.frames, faces=args.faces)
 
 
 def repair(args: argparse.Namespace) -> None:
@@ -147,6 +147,7 @@ def parser() -> argparse.ArgumentParser:
         "--out", type=Path, help="folder for page.html, scores.json and two CSVs (default: below build/score)"
     )
     sub.add_argument("--frames", type=int, default=32, help="frames a video, equally spaced (default 32)")
+    sub.add_argument("--faces", choices=["highest", "mean"], default="highest", help="an input's score, of its faces'")
     sub = command(claims, "judge the papers' claims on what is there; writes results/<scale>/claims.json")
     sub.add_argument("--study", action="store_true", help="on the committed study's evidence, in results/study")
     sub = command(card, "write the model card of a run, or of all that have been trained; results/<scale>/cards/")
