@@ -214,7 +214,11 @@ def collect() -> list[dict[str, Any]]:
     took = seconds()
     with atomic_file(RESULTS / "seconds.csv") as partial:
         took[["draw", "stage", "seconds"]].to_csv(partial, index=False, float_format="%.1f")
-    about = {"scale": SCALE, "grid": GRID, "seeds": sorted(s for draw in draws.values() for s in draw["seeds"])}
+    about: dict[str, Any] = {
+        "scale": SCALE,
+        "grid": GRID,
+        "seeds": sorted(s for draw in draws.values() for s in draw["seeds"]),
+    }
     p = params.load(**about)
     verdicts = write_claims(kept(p, RESULTS / "evidence"), RESULTS / "claims.json", about=about | {"data": "standin"})
     provenance = {
