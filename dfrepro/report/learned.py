@@ -126,7 +126,10 @@ def _listed(claims: Sequence[Claim]) -> str:
 def _numbers(claim: Claim) -> str:
     """': +0.012 [-0.030, +0.050] (printed +0.020)', as far as there are such numbers."""
     printed = effect(claim["printed_effect"], None, digits(claim))
-    shown = here(claim) + (f" (printed {printed})" if printed and here(claim) else "")
+    said = [f"printed {printed}"] * bool(printed) + ["in the former study, on other stand-in videos"] * bool(
+        claim.get("former")
+    )
+    shown = here(claim) + (f" ({'; '.join(said)})" if said and here(claim) else "")
     return f": {shown}" if shown else ""
 
 

@@ -102,6 +102,7 @@ def page(written: Mapping[str, Any]) -> str:
 def _row(claim: Mapping[str, Any]) -> str:
     cells = [
         claim["title"], claim["statement"], effect(claim["printed_effect"], None, digits(claim)) or "no figure",
-        here(claim), _seeds(claim), claim["verdict"], learned.brief(claim),
+        here(claim), _seeds(claim), claim["verdict"] + " (former study)" * bool(claim.get("former")),
+        learned.brief(claim),
     ]  # fmt: skip
     return "|" + "|".join(cell.replace("|", "\\|") for cell in cells) + "|"
