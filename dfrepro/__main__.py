@@ -64,7 +64,7 @@ def score(args: argparse.Namespace) -> int:
     from dfrepro import params
     from dfrepro.score import score as run
 
-    return run(params.load(), args.path, args.run, seed=args.seed, out=args.out, frames=args.frames)
+    return run(params.load(), args.path, args.run, seed=args.seed, out=args.out, frames=args.frames, faces=args.faces)
 
 
 def protocol(args: argparse.Namespace) -> None:
@@ -170,6 +170,7 @@ def parser() -> argparse.ArgumentParser:
         "--out", type=Path, help="folder for page.html, scores.json and two CSVs (default: below build/score)"
     )
     sub.add_argument("--frames", type=int, default=32, help="frames a video, equally spaced (default 32)")
+    sub.add_argument("--faces", choices=["highest", "mean"], default="highest", help="an input's score, of its faces'")
     sub = command(
         protocol, "measure a trained run under protocols.yaml's protocols, without training: AUC and intervals"
     )
