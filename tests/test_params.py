@@ -212,6 +212,7 @@ def test_defaults_that_decide_results_are_what_they_were():
     }  # fmt: skip
     assert params.Reconstruction().model_dump() == {"steps": 600, "autoencoder": None, "restorer": None}
     assert {key: value for key, value in params.Evaluation().model_dump().items() if key != "n_bootstrap"} == {
+        "corrupted": 1.0,
         "batch": 256, "frames": 32,
     }  # fmt: skip
     assert {name: field.default for name, field in params.Standin.model_fields.items() if not field.is_required()} == {

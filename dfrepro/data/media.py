@@ -10,6 +10,7 @@ followed, no archive is unpacked, only regular files are opened.
 
 import os
 import re
+import struct
 import tarfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -39,7 +40,7 @@ MAX_TAR_BYTES = 2**34  # a compressed tar is read to its end to be listed: refus
 COPY_AGAIN = "Compare its size with the source's and copy or download it again"
 
 # Everything a damaged picture is known to raise, from a broken header to a broken checksum
-BROKEN = (OSError, ValueError, SyntaxError, EOFError, OverflowError, IndexError, tarfile.TarError)
+BROKEN = (OSError, ValueError, struct.error, SyntaxError, EOFError, OverflowError, IndexError, tarfile.TarError)
 
 
 class Media(Protocol):
