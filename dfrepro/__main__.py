@@ -64,7 +64,8 @@ def score(args: argparse.Namespace) -> int:
     from dfrepro import params
     from dfrepro.score import score as run
 
-    return run(params.load(), args.path, args.run, seed=args.seed, out=args.out, frames=args.frames)
+    options = {"seed": args.seed, "out": args.out, "frames": args.frames, "people": args.all_faces}
+    return run(params.load(), args.path, args.run, **options)
 
 
 def protocol(args: argparse.Namespace) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -26,6 +27,7 @@ from dfrepro.data.dataset import centre
 from dfrepro.data.layouts.base import Video
 from dfrepro.data.shards import Recipe
 from dfrepro.errors import WorkbookError
+from dfrepro.evaluate import scores
 from dfrepro.files import ROOT
 from dfrepro.jobs.kinds import recipes
 from dfrepro.jobs.train import load_detector
@@ -482,3 +484,71 @@ def test_the_real_videos_and_portraits_are_all_scored(p, tmp_path):
     assert status == 0
     assert len(found["inputs"]) == 9
     assert sum(len(given["frames"]) for given in found["inputs"]) == 4 * 4 + 5
+
+
+# --- everyone in view, and a threshold ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory) -> Path:
+    """A video of four frames with a large face and a smaller one."""
+    frames = [scene([(130 + 4 * i, 150, 1.0), (360 - 4 * i, 150, 0.75)]) for i in range(4)]
+    return write_video(tmp_path_factory.mktemp("two") / "two.mp4", frames)
+
+
+@pytest.mark.parametrize(
+    ("people", "reduce"), [("highest", max), ("mean", lambda margins: sum(margins) / len(margins))]
+)
+def test_everyone_in_view_is_scored_and_shown_and_the_inputs_score_is_of_all(p, two, tmp_path, people, reduce):
+    _, said, found, page = run_on(p, two, tmp_path / "out", people=people, frames=4)
+    (given,) = found["inputs"]
+    assert [face["name"] for face in given["faces"]] == ["two.mp4 [face 1]", "two.mp4 [face 2]"]
+    margins = [face["margin"] for face in given["faces"]]
+    assert margins[0] != margins[1]
+    assert given["margin"] == pytest.approx(reduce(margins))
+    for face in given["faces"]:
+        assert face["margin"] == pytest.approx(np.mean([frame["margin"] for frame in face["frames"]]))
+        assert f'id="input-{face["number"]}"' in page
+        assert f"{face['score']:.3f}" in said
+    left, right = (np.mean([frame["box"][0] for frame in face["frames"]]) for face in given["faces"])
+    assert left < right  # the first is the larger
+    rows = list(csv.DictReader((tmp_path / "out" / "frames.csv").open()))
+    assert {row["input"] for row in rows} == {"two.mp4 [face 1]", "two.mp4 [face 2]"}
+    assert len(list(csv.DictReader((tmp_path / "out" / "videos.csv").open()))) == 1
+
+
+def test_by_default_one_face_is_followed_and_one_face_is_no_crowd(p, two, clip, tmp_path):
+    _, _, found, _ = run_on(p, two, tmp_path / "one", frames=4)
+    assert found["inputs"][0]["faces"] == []
+    assert len(found["inputs"][0]["frames"]) == 4
+    _, _, found, page = run_on(p, clip, tmp_path / "all", frames=4, people="highest")
+    assert found["inputs"][0]["faces"] == []
+    assert "of 2 faces" not in page
+
+
+TWO_PEOPLE = REAL / "portraits" / "two_people.jpg"
+
+
+@pytest.mark.skipif(not TWO_PEOPLE.is_file(), reason="the real portraits are not here")
+def test_a_photograph_of_two_people_gives_two_scores(p, tmp_path):
+    _, _, found, _ = run_on(p, TWO_PEOPLE, tmp_path / "out", people="highest")
+    assert len(found["inputs"][0]["faces"]) == 2
+
+
+def test_a_run_with_scores_of_validation_says_who_is_above_the_threshold(p, clip, tmp_path):
+    _, said, found, _ = run_on(p, clip, tmp_path / "before", frames=4)
+    assert found["about"]["threshold"] is None
+    assert "validation reals" not in said
+    folder = places.scores_folder(p, "erm-df", 1)
+    folder.mkdir(parents=True)
+    margin = found["inputs"][0]["margin"]
+    for reals, above in (([margin - 2, margin - 1], 1), ([margin - 2, margin + 1], 0)):
+        rows = [("ffpp", "original", f"{i}", 0, 0, value, "", "", "clean") for i, value in enumerate(reals)]
+        names = ["dataset", "manipulation", "video", "frame", "label", "margin", "identity", "source", "condition"]
+        pd.DataFrame(rows, columns=names).to_parquet(folder / scores.VALIDATION)
+        _, said, found, page = run_on(p, clip, tmp_path / f"{above}", frames=4)
+        assert found["about"]["threshold"]["above"] == above
+        told = "the threshold that lets 1% of validation reals pass as fake (P(fake) above"
+        assert told in " ".join(said.split())
+        assert told in " ".join(page.split())
+        assert f"{above} of 1 are called fake" in " ".join(page.split())

@@ -29,7 +29,7 @@ class Timeline:
 
 
 def render(about: Mapping[str, Any], results: Sequence[Result], shots: Mapping[int, Shots], others: int) -> str:
-    """The page's HTML. `shots`: pictures by an input's number; `others`: files that were left aside."""
+    """The page's HTML. `shots`: pictures by a result's number; `others`: files that were left aside."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     order = ranked(results)
@@ -37,10 +37,13 @@ def render(about: Mapping[str, Any], results: Sequence[Result], shots: Mapping[i
         about=about,
         scored=[result for result in order if result.score is not None],
         failed=[result for result in order if result.score is None],
+        cards=(
+            cards := [
+                face for face in ranked(face for result in order for face in result.shown) if face.number in shots
+            ]
+        ),
         shots=shots,
-        timelines={
-            result.number: timeline(result, shots[result.number].count) for result in order if result.number in shots
-        },
+        timelines={face.number: timeline(face, shots[face.number].count) for face in cards},
         titles=sorted({title for taken in shots.values() for shot in taken.shots for title in shot.maps}),
         others=others,
         total=len(results),

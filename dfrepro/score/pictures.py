@@ -62,19 +62,20 @@ class Shots:
 def take(
     inputs: Sequence[Input], results: Sequence[Result], store: "FaceStore", detector: nn.Module, side: int
 ) -> dict[int, Shots]:
-    """Pictures by an input's number, for the `SHOTS` highest scores at most, up to `MOST` frames each.
+    """Pictures by a result's number, for the `SHOTS` highest scores at most, up to `MOST` frames each.
 
-    `results` begins with those of `inputs`, in their order; `store` holds their frames in the same order.
+    `results`: those of `inputs`, or of their faces, in the order in which `store` holds their frames.
     """
-    firsts = np.cumsum([0, *(len(result.frames) for result in results)])
+    starts = np.cumsum([0, *(len(result.frames) for result in results)])
+    firsts = {result.number: int(start) for result, start in zip(results, starts)}
     chosen = [result for result in ranked(results) if result.frames][:SHOTS]
     each = min(MOST, max(1, SHOTS // max(len(chosen), 1)))
     found = {}
     for result in chosen:
-        place = result.number - 1
+        given = inputs[(result.of or result.number) - 1]
         top = sorted(range(len(result.frames)), key=lambda i: (-result.frames[i].margin, i))[:each]
-        faces = centre(np.stack([store.faces[firsts[place] + i] for i in top]), side)
-        found[result.number] = _shots(inputs[place], [result.frames[i] for i in top], faces, detector)
+        faces = centre(np.stack([store.faces[firsts[result.number] + i] for i in top]), side)
+        found[result.number] = _shots(given, [result.frames[i] for i in top], faces, detector)
     return found
 
 

@@ -40,7 +40,12 @@ class Frame:
 @dataclass(frozen=True)
 class Result:
     """One input, by its `number` in the order given, from 1. `margin` is the mean of its frames', `score` = P(fake) its
-    sigmoid, both None where there is no face; `path` as the system has it."""
+    sigmoid, both None where there is no face; `path` as the system has it.
+
+    faces: where everyone in view was scored and there are several, a result for each, with numbers of their own; the
+    input's margin is then their highest or their mean, and `frames` are those of the highest. of: the number of a
+    face's input.
+    """
 
     number: int
     name: str
@@ -50,6 +55,18 @@ class Result:
     score: float | None
     frames: tuple[Frame, ...]
     notes: tuple[Note, ...]
+    faces: tuple["Result", ...] = ()
+    of: int = 0
+
+    @property
+    def shown(self) -> tuple["Result", ...]:
+        """What has pictures of its own: its faces where there are several, else itself."""
+        return self.faces or (self,)
+
+    @property
+    def first(self) -> int:
+        """The number under which its highest face is shown."""
+        return ranked(self.shown)[0].number
 
     @property
     def lowest(self) -> float:
@@ -75,7 +92,12 @@ def write(folder: Path, about: dict[str, Any], results: Sequence[Result]) -> Non
     write_json(folder / JSON, {"about": about, "inputs": [asdict(result) for result in results]})
     videos = [_video_row(result) for result in results]
     _write_csv(folder / VIDEOS, ("input", "score", "lowest", "highest", "margin", "frames", "notes"), videos)
-    frames = [(_cell(r.name), f.frame, f"{f.score:.6g}", f"{f.margin:.6g}", *f.box) for r in results for f in r.frames]
+    frames = [
+        (_cell(r.name), f.frame, f"{f.score:.6g}", f"{f.margin:.6g}", *f.box)
+        for each in results
+        for r in each.shown
+        for f in r.frames
+    ]
     _write_csv(folder / FRAMES, ("input", "frame", "score", "margin", *BOX), frames)
 
 
