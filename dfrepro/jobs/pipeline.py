@@ -215,6 +215,10 @@ def evaluate(p: Params, run: str, seed: int) -> None:
     """Score every test set of one run with one seed, and write its metrics beside the printed ones' names."""
     trained, out = places.run_folder(p, run, seed), places.scores_folder(p, run, seed)
     metrics = places.results_folder(p) / "metrics" / f"{run}-{seed}.json"
+    p.run(run)
+    if not trained.exists():
+        remedy = f"Run `python -m dfrepro train {run} --seed {seed}`"
+        raise WorkbookError(f"{run} with seed {seed} is not trained", where=trained, remedy=remedy)
     from dfrepro.jobs.evaluate import evaluate_run
 
     remove_leftovers(out)
