@@ -11,10 +11,10 @@ input of its own; one that fails is listed with its reason and the rest goes on.
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -28,12 +28,13 @@ from dfrepro.errors import WorkbookError, plain
 from dfrepro.files import ROOT, atomic_folder
 from dfrepro.params import STANDIN, Params
 from dfrepro.score.inputs import Found, Input, find
-from dfrepro.score.results import FRAMES, JSON, VIDEOS, Frame, Note, Result, ranked, write
+from dfrepro.score.results import FRAMES, JSON, VIDEOS, Frame, Note, Person, Result, ranked, write
 from dfrepro.train import checkpoint
 
 if TYPE_CHECKING:
     from dfrepro.data.manifest import FaceStore
 
+Faces = Literal["highest", "mean"]
 ALL, NONE, SOME = 0, 1, 3  # exit status; 2 is a mistake that stops the command (dfrepro.__main__)
 PAGE = "page.html"
 
@@ -49,28 +50,26 @@ WARNING_SMOKE = "This is a run at smoke scale, a few steps of training that show
 # Extraction's remedies are for whoever builds a dataset; these, by the same problem, for whoever brings a video
 REMEDIES = {
     "Look at it; leave it out or give its landmarks": "Give one in which the face is larger, and looks to the camera",
-    "If the manipulated face is another one, leave the video out": "To score another one, cut the picture to it",
 }
 
 
 def score(
     p: Params, path: Path, run: str, *, seed: int | None = None, out: Path | None = None, frames: int = 32,
-    people: str = "", console: Console | None = None,
+    faces: Faces = "highest", console: Console | None = None,
 ) -> int:  # fmt: skip
     """Score what lies at `path` with a trained run; print a table, and write page, JSON and CSV into `out`.
 
     seed: default, the lowest that is trained. out: default, below build/score; replaced as a whole. frames: of a video,
-    equally spaced. people: "highest" or "mean": everyone in view is scored, and an input's score is their highest or
-    their mean; default, the one face that is largest and longest in view. Returns the exit status: 0, every input was
-    scored; 1, none was; 3, some were not. Raises `WorkbookError` where there is no such run or path, a folder holds no
-    video or picture, or `out` holds other files.
+    equally spaced. faces: everyone in view is scored, and an input's score is the highest or the mean of theirs.
+    Returns the exit status: 0, every input was scored; 1, none was; 3, some were not. Raises
+    `WorkbookError` where there is no such run or path, a folder holds no video or picture, or `out` holds other files.
     """
     console = console or Console(highlight=False)
     trained = trained_run(p, run, seed)
     found = find(path)
     out = _checked(out or _default_out(path, trained))
     with atomic_folder(out) as folder, TemporaryDirectory(dir=folder, prefix=".faces-") as scratch:
-        about, results = _score_all(p, trained, found, frames, people, Path(scratch), folder)
+        about, results = _score_all(p, trained, found, frames, faces, Path(scratch), folder)
         write(folder, about, results)
     _print(console, about, results, found, out)
     scored = [result.score is not None for result in results]
@@ -103,7 +102,7 @@ def _trained(p: Params) -> dict[str, list[int]]:
 
 
 def _score_all(
-    p: Params, trained: Path, found: Found, n_frames: int, people: str, scratch: Path, folder: Path
+    p: Params, trained: Path, found: Found, n_frames: int, faces: Faces, scratch: Path, folder: Path
 ) -> tuple[dict[str, Any], list[Result]]:
     from dfrepro.evaluate.predict import predict
     from dfrepro.jobs.train import load_detector
@@ -112,19 +111,20 @@ def _score_all(
     from dfrepro.train.draws import window
 
     meta = checkpoint.load_meta(trained)
-    store = _faces(p, meta["faces"], found.inputs, n_frames, bool(people), scratch)
+    store = _faces(p, meta["faces"], found.inputs, n_frames, scratch)
     side = window(meta["spec"], store.meta)
     detector = load_detector(trained)
     scores = predict(detector, store, np.arange(len(store)), size=side, batch=p.sizes.evaluation.batch).frames
-    results = _results(found, store, scores, side, people)
-    about = _about(trained, meta, store, side) | {"people": people, "threshold": _threshold(p, meta["spec"], results)}
-    shots = take(found.inputs, [face for result in results for face in result.shown], store, detector, side)
+    results = _results(found, store, scores, side, faces)
+    about = _about(trained, meta, store, side) | {"score": f"{faces} of the faces in view"}
+    about["threshold"] = _threshold(p, meta["spec"], results)
+    shots = take(found.inputs, results, store, detector, side)
     (folder / PAGE).write_text(render(about, results, shots, found.others), encoding="utf-8")
     return about, results
 
 
 def _threshold(p: Params, spec: dict[str, Any], results: Sequence[Result]) -> dict[str, Any] | None:
-    """The threshold that validation sets for 1 % false alarms, and how many inputs are above it; None where the run
+    """The threshold that validation sets for 1 % of false alarms, and how many inputs are above it; None where the run
     was not scored on validation, or has no reals there."""
     from dfrepro.report.operating import SHARES, threshold, validation
 
@@ -135,9 +135,7 @@ def _threshold(p: Params, spec: dict[str, Any], results: Sequence[Result]) -> di
     return asdict(found) | {"score": found.score, "text": str(found), "above": above}
 
 
-def _faces(
-    p: Params, cut: dict[str, Any], inputs: Sequence[Input], n_frames: int, everyone: bool, scratch: Path
-) -> "FaceStore":
+def _faces(p: Params, cut: dict[str, Any], inputs: Sequence[Input], n_frames: int, scratch: Path) -> "FaceStore":
     """The faces of all inputs, each under its number as key: names may be anything. Labels are unknown, and unread."""
     from joblib import cpu_count
 
@@ -152,7 +150,7 @@ def _faces(
     workers = 1 if len(videos) == 1 else max(2, min(cpu_count(), len(videos)))
     return extract(
         videos, scratch / "store", n_frames=n_frames, size=cut["size"], margin=cut["margin"], predictor=predictor,
-        workers=workers, resume=scratch / "shards", everyone=everyone,
+        workers=workers, resume=scratch / "shards", everyone=True,
     )  # fmt: skip
 
 
@@ -160,52 +158,43 @@ def _key(number: int) -> str:
     return f"{number:06d}"  # sorted as text in the order of the inputs
 
 
-def _results(found: Found, store: "FaceStore", scores: pd.DataFrame, side: int, people: str) -> list[Result]:
-    rows = scores.groupby("video").indices
+def _results(found: Found, store: "FaceStore", scores: pd.DataFrame, side: int, faces: Faces) -> list[Result]:
+    seen = _frames(store, scores, side)
     notes: dict[str, list[Note]] = {}
     for entry in store.report["videos"]:
         remedy = REMEDIES.get(entry["remedy"], plain(entry["remedy"]))
         note = Note(plain(entry["reason"]), remedy, tuple(entry["frames"]))
         notes.setdefault(entry["key"][2], []).append(note)
-
-    def seen(key: str) -> tuple[Frame, ...]:
-        return tuple(
-            Frame(int(scores["frame"].iat[row]), *_with_p(scores["margin"].iat[row]), _seen_box(store, row, side))
-            for row in rows.get(key, ())
-        )
-
-    results, free = [], len(found.inputs) + len(found.closed)
+    results = []
     for i, given in enumerate(found.inputs):
-        more = sorted(
-            (key for key in rows if key.startswith(f"{_key(i)}#")), key=lambda key: int(key.rpartition("#")[2])
-        )
-        result = _result(i + 1, given, seen(_key(i)), tuple(notes.get(_key(i), ())))
-        if more:
-            given_faces = [replace(given, name=f"{given.name} [face {n}]") for n in range(1, len(more) + 2)]
-            faces = tuple(
-                replace(_result(free + n, face, seen(key), ()), of=i + 1)
-                for n, (face, key) in enumerate(zip(given_faces, [_key(i), *more]), start=1)
-            )
-            free += len(faces)
-            result = _of_faces(result, faces, people)
-        results.append(result)
+        shown = tuple(seen.get(_key(i), ()))
+        people = _people(shown)
+        margins = [person.margin for person in people]
+        pooled = float(np.max(margins) if faces == "highest" else np.mean(margins)) if people else None
+        margin, p_fake = (None, None) if pooled is None else _with_p(pooled)
+        told = tuple(notes.get(_key(i), ()))
+        results.append(Result(i + 1, given.name, str(given.path), given.kind, margin, p_fake, shown, told, people))
     for each in found.closed:
         note = Note(each.reason, "Score it by itself")
         results.append(Result(len(results) + 1, each.name, str(each.path), "folder", None, None, (), (note,)))
     return results
 
 
-def _result(number: int, given: Input, seen: tuple[Frame, ...], notes: tuple[Note, ...]) -> Result:
-    margin, p_fake = _with_p(float(np.mean([frame.margin for frame in seen]))) if seen else (None, None)
-    return Result(number, given.name, str(given.path), given.kind, margin, p_fake, seen, notes)
+def _frames(store: "FaceStore", scores: pd.DataFrame, side: int) -> dict[str, list[Frame]]:
+    """The faces of every input by its key, in the order of the store."""
+    seen: dict[str, list[Frame]] = {}
+    for row, (video, frame, margin) in enumerate(zip(scores["video"], scores["frame"], scores["margin"])):
+        key, _, number = video.partition("#")
+        box = _seen_box(store, row, side)
+        seen.setdefault(key, []).append(Frame(int(frame), *_with_p(margin), box, int(number or 1)))
+    return seen
 
 
-def _of_faces(result: Result, faces: tuple[Result, ...], people: str) -> Result:
-    """An input in which several faces were scored: the highest's frames, and the highest's margin or the mean."""
-    highest = ranked(faces)[0]
-    margins = [face.margin for face in faces if face.margin is not None]
-    margin, p_fake = _with_p(float(np.mean(margins)) if people == "mean" else max(margins))
-    return replace(result, margin=margin, score=p_fake, frames=highest.frames, faces=faces)
+def _people(frames: Sequence[Frame]) -> tuple[Person, ...]:
+    margins: dict[int, list[float]] = {}
+    for frame in frames:
+        margins.setdefault(frame.face, []).append(frame.margin)
+    return tuple(Person(face, *_with_p(float(np.mean(of))), len(of)) for face, of in sorted(margins.items()))
 
 
 def _with_p(margin: float) -> tuple[float, float]:
@@ -306,11 +295,15 @@ def _print(console: Console, about: dict[str, Any], results: Sequence[Result], f
 def _row(result: Result) -> list[Text]:
     told = [note for note in result.notes if note.remedy != "Nothing to do"]  # the page and the JSON have them all
     notes = Text("").join(Text(f"\n{note.reason}. {note.remedy}", "dim") for note in told)
-    told_faces = ", ".join(f"{face.score:.3f}" for face in result.faces)
-    name = (
-        Text(result.name) + Text(f" ({len(result.faces)} faces: {told_faces})" if result.faces else "", "dim") + notes
-    )
+    name = Text(result.name) + Text(_by_face(result), "dim") + notes
     if result.score is None:
         return [Text("none", "red"), Text(""), Text(""), Text("0"), name]
-    ends = ["", ""] if len(result.frames) == 1 else [f"{result.lowest:.3f}", f"{result.highest:.3f}"]
+    ends = ["", ""] if result.lowest == result.highest else [f"{result.lowest:.3f}", f"{result.highest:.3f}"]
     return [Text(f"{result.score:.3f}", "bold"), *map(Text, ends), Text(str(len(result.frames))), name]
+
+
+def _by_face(result: Result) -> str:
+    """Everyone's score, where there are several, left to right as they were numbered."""
+    if len(result.people) < 2:
+        return ""
+    return f"\n{len(result.people)} faces: " + ", ".join(f"{person.score:.3f}" for person in result.people)

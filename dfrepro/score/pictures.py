@@ -62,20 +62,19 @@ class Shots:
 def take(
     inputs: Sequence[Input], results: Sequence[Result], store: "FaceStore", detector: nn.Module, side: int
 ) -> dict[int, Shots]:
-    """Pictures by a result's number, for the `SHOTS` highest scores at most, up to `MOST` frames each.
+    """Pictures by an input's number, for the `SHOTS` highest scores at most, up to `MOST` frames each.
 
-    `results`: those of `inputs`, or of their faces, in the order in which `store` holds their frames.
+    `results` begins with those of `inputs`, in their order; `store` holds their frames in the same order.
     """
-    starts = np.cumsum([0, *(len(result.frames) for result in results)])
-    firsts = {result.number: int(start) for result, start in zip(results, starts)}
+    firsts = np.cumsum([0, *(len(result.frames) for result in results)])
     chosen = [result for result in ranked(results) if result.frames][:SHOTS]
     each = min(MOST, max(1, SHOTS // max(len(chosen), 1)))
     found = {}
     for result in chosen:
-        given = inputs[(result.of or result.number) - 1]
+        place = result.number - 1
         top = sorted(range(len(result.frames)), key=lambda i: (-result.frames[i].margin, i))[:each]
-        faces = centre(np.stack([store.faces[firsts[result.number] + i] for i in top]), side)
-        found[result.number] = _shots(given, [result.frames[i] for i in top], faces, detector)
+        faces = centre(np.stack([store.faces[firsts[place] + i] for i in top]), side)
+        found[result.number] = _shots(inputs[place], [result.frames[i] for i in top], faces, detector)
     return found
 
 
@@ -86,7 +85,7 @@ def _shots(given: Input, frames: Sequence[Frame], faces: np.ndarray, detector: n
     shots = [
         Shot(
             frame,
-            wholes.get(frame.frame),
+            wholes.get(frame),
             _uri(_fitted(face, FACE)),
             {title: _uri(_glowing(face, of[i])) if of[i].any() else None for title, of in maps.items()},
         )
@@ -95,14 +94,15 @@ def _shots(given: Input, frames: Sequence[Frame], faces: np.ndarray, detector: n
     return Shots(count, tuple(shots))
 
 
-def _wholes(given: Input, frames: Sequence[Frame]) -> tuple[int, dict[int, Whole]]:
+def _wholes(given: Input, frames: Sequence[Frame]) -> tuple[int, dict[Frame, Whole]]:
     """How many frames the source has, and pictures of these; none of a source that can no longer be read."""
-    boxes = {frame.frame: frame.box for frame in frames}
+    wanted = sorted({frame.frame for frame in frames})
     try:
         with open_media(given.path, given.kind) as media:
-            return media.count, {i: _whole(rgb, boxes[i]) for i, rgb in media.read(sorted(boxes))}
+            read = media.read(wanted)
+            return media.count, {f: _whole(rgb, f.box) for i, rgb in read for f in frames if f.frame == i}
     except (WorkbookError, OSError):
-        return max(boxes) + 1, {}
+        return wanted[-1] + 1, {}
 
 
 def _whole(rgb: np.ndarray, box: tuple[float, float, float, float]) -> Whole:
