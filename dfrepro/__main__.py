@@ -67,6 +67,29 @@ def score(args: argparse.Namespace) -> int:
     return run(params.load(), args.path, args.run, seed=args.seed, out=args.out, frames=args.frames)
 
 
+def import_(args: argparse.Namespace) -> None:
+    from dfrepro import params
+    from dfrepro.jobs.imports import Source, import_run
+
+    words = {key: getattr(args, key) for key in Source.__dataclass_fields__ if getattr(args, key, None) is not None}
+    if args.classes:
+        words["classes"] = tuple(args.classes.split(","))
+    for note in import_run(params.load(), args.name, args.file, Source(**words), overwrite=args.overwrite):
+        print(note)
+    print(f"imports/{args.name} is a run. Next: python -m dfrepro evaluate {args.name} --seed 0")
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """A stage, as `dfrepro.jobs.commands` has it; an imported run is no stage's, and its faces are provided here."""
+    from dfrepro import params
+    from dfrepro.jobs import ready
+
+    p = params.load()
+    if args.run in p.imports:
+        ready.faces_for(p, args.run)
+    args.stage(p, args)
+
+
 def repair(args: argparse.Namespace) -> None:
     from dfrepro.jobs.repair import repair
 
@@ -121,7 +144,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(function: Callable, help: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(function.__name__, help=help, description=help)
+        sub = commands.add_parser(function.__name__.rstrip("_"), help=help, description=help)
         sub.set_defaults(function=function)
         return sub
 
@@ -147,6 +170,8 @@ def parser() -> argparse.ArgumentParser:
         "--out", type=Path, help="folder for page.html, scores.json and two CSVs (default: below build/score)"
     )
     sub.add_argument("--frames", type=int, default=32, help="frames a video, equally spaced (default 32)")
+    sub = command(import_, "make a run of someone else's checkpoint: evaluate, score, cards and notebooks take it")
+    _add_import(sub)
     sub = command(claims, "judge the papers' claims on what is there; writes results/<scale>/claims.json")
     sub.add_argument("--study", action="store_true", help="on the committed study's evidence, in results/study")
     sub = command(card, "write the model card of a run, or of all that have been trained; results/<scale>/cards/")
@@ -165,7 +190,31 @@ def parser() -> argparse.ArgumentParser:
     command(dag, "draw the pipeline in docs/pipeline.md: each kind of stage once")
     command(readme, "bring README's table of verdicts and its pictures into step with what was found")
     stages.add_to(commands)
+    commands.choices["evaluate"].set_defaults(function=evaluate)
     return top
+
+
+def _add_import(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("name", help="what the run is to be called")
+    sub.add_argument("file", type=Path, help="safetensors, a torch file of tensors, or a Python file with `predict`")
+    sub.add_argument("--as", dest="kind", required=True, metavar="KIND", help="docs/checkpoints.md lists the kinds")
+    sub.add_argument("--backbone", help="timm's name of the network, where the kind does not say")
+    sub.add_argument("--image-size", type=int, help="side of the network's input in pixels")
+    sub.add_argument("--crop", type=float, help="margin a side that the network sees, as a share of the face box")
+    sub.add_argument("--mean", type=float, nargs=3, help="of pictures in [0, 1]; default, the kind's or timm's")
+    sub.add_argument("--std", type=float, nargs=3)
+    sub.add_argument(
+        "--classes", help="what the outputs stand for: real,fake (default); fake,real; or fake, a sigmoid's"
+    )
+    sub.add_argument("--head", help="the classifier's name in the file, where several would do")
+    sub.add_argument("--key", help="where the network is in a file that holds several")
+    sub.add_argument("--drop", help="regular expression of tensors that may be left out")
+    sub.add_argument(
+        "--trained-on", help="a name under `datasets`: its test set counts as in-domain (default ffpp-c23)"
+    )
+    sub.add_argument("--python", help="the interpreter for a Python file's own environment (it needs numpy)")
+    sub.add_argument("--timeout", type=float, help="seconds for a Python file to answer a batch (default 300)")
+    sub.add_argument("--overwrite", action="store_true", help="replace an import of that name")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
