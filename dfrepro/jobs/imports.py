@@ -63,11 +63,12 @@ def import_run(p: Params, name: str, file: Path, source: Source, *, overwrite: b
         raise WorkbookError("there is no such file", where=plain(str(file)), remedy="Name the checkpoint")
     made = _python(file, source, known) if source.kind == "python" else _network(file, source, known)
     meta = _meta(p, name, file, source, made)
+    for kind in ("scores", "protocol"):  # of what went by the name, at any scale; first: a kill must not leave them
+        for scored in p.artifacts.parent.glob(f"*/{kind}/{name}"):
+            shutil.rmtree(scored)
     with atomic_folder(folder) as partial:
         checkpoint.save(partial, made.detector, meta)
         (partial / "history.csv").write_text("epoch,loss,lr,seconds\n", encoding="utf-8")  # no epochs here
-    for scored in p.artifacts.parent.glob(f"*/scores/{name}"):  # of the weights before
-        shutil.rmtree(scored)
     return made.notes
 
 
