@@ -136,7 +136,7 @@ def train(p: Params, run: str, seed: int) -> None:
     from dfrepro.jobs.train import train_run
 
     spec, needed = p.spec(run, seed), inputs(p, run, seed)
-    made_by_it = [places.maps_folder(p, name, seed) for name, maps in p.maps.items() if maps.run == run]
+    made_by_it = [places.maps_folder(p, name, seed) for name, declared in p.maps.items() if declared.run == run]
     for folder in (places.scores_folder(p, run, seed), *made_by_it):  # killed later on, new weights would keep old ones
         shutil.rmtree(folder, ignore_errors=True)
     with _threads(p), _state(p, "runs", f"{run}-{seed}") as resume:
@@ -215,6 +215,10 @@ def evaluate(p: Params, run: str, seed: int) -> None:
     """Score every test set of one run with one seed, and write its metrics beside the printed ones' names."""
     trained, out = places.run_folder(p, run, seed), places.scores_folder(p, run, seed)
     metrics = places.results_folder(p) / "metrics" / f"{run}-{seed}.json"
+    p.run(run)
+    if not trained.exists():
+        remedy = f"Run `python -m dfrepro train {run} --seed {seed}`"
+        raise WorkbookError(f"{run} with seed {seed} is not trained", where=trained, remedy=remedy)
     from dfrepro.jobs.evaluate import evaluate_run
 
     remove_leftovers(out)
