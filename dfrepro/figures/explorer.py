@@ -38,7 +38,6 @@ GRID = 8  # side of a saliency map on the page: about what the networks' last ma
 BATCH = 64  # faces that pass a network with gradients at a time
 SIDES = {"clean": "before", "shifted": "after"}
 FACE = ["dataset", "manipulation", "video", "frame"]
-COLOURS = (plots.FAKE, "#b98a1c", "#8a5aa8", "#4d8f52", "#b04a78", "#6b6f2a", "#7a5642", "#3f6fb5")  # of manipulations
 TEMPLATE = Path(__file__).with_suffix(".html")
 # the height follows the page's layout: side by side on a screen, one below the other on a phone
 FRAME = """<div><iframe title="Explorer" style="width:100%;height:max(720px,calc(1560px - 100vw));border:0" \
@@ -142,7 +141,7 @@ def page(shown: Points, *, title: str, caption: str = "", runs: Mapping[str, str
         "names": plots.LABELS,
         "sets": plots.SETS,
         "colours": dict.fromkeys(rows.manipulation.unique(), plots.REAL)
-        | {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(fakes)},
+        | {name: plots.PALETTE[i % len(plots.PALETTE)] for i, name in enumerate(fakes)},
         "scale": [plots.REAL, "#c9c9c4", plots.FAKE],
         "rows": {name: rows[name].tolist() for name in ["run", *FACE, "label", "face"]}
         | {name: np.round(rows[name].astype(float), 5).tolist() for name in ("score_before", "score_after")},

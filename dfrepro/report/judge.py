@@ -42,8 +42,24 @@ def study_evidence() -> Evidence | None:
     return _evidence_of(places.STUDY) if (places.STUDY / "claims.json").exists() else None
 
 
+def progress() -> str:
+    """How far the committed study has come, in a sentence."""
+    evidence = study_evidence()
+    if evidence is None:
+        return "There is no study yet: `make study` makes one."
+    p = _params_of(places.STUDY)
+    planned = [(run, seed) for run in p.runs if p.in_grid(run) for seed in p.seeds]
+    done = sum(seed in evidence.seeds(run) for run, seed in planned)
+    if done == len(planned):
+        return f"The study has all of its {done} trainings, and none of this."
+    return f"The study has {done} of its {len(planned)} trainings so far (results/study/provenance.json)."
+
+
 @cache
 def _evidence_of(study: Path) -> Evidence:
+    return collect.kept(_params_of(study), study / "evidence")
+
+
+def _params_of(study: Path) -> Params:
     about = read_json(study / "claims.json")["about"]
-    p = params.load(**{name: about[name] for name in ("scale", "grid", "seeds")})
-    return collect.kept(p, study / "evidence")
+    return params.load(**{name: about[name] for name in ("scale", "grid", "seeds")})
