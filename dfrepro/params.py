@@ -21,13 +21,15 @@ from dfrepro.files import ROOT
 
 Scale = Literal["smoke", "laptop", "study", "paper"]
 Grid = Literal["core", "full"]
-Kind = Literal["backbone", "pel", "fia_usa", "focus", "tokens", "focus_evaluation", "fpg"]
+Kind = Literal["backbone", "pel", "fia_usa", "focus", "tokens", "focus_evaluation", "fpg", "foundation", "imported"]
 Unit = Annotated[float, Field(ge=0, le=1)]
 M = TypeVar("M", bound="Model")
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 STANDIN = "standin"  # the word that stands for "the set that the workbook generates" where a folder is expected
 PARTS = ("step", "options", "evaluation")  # of a recipe, beside settings of the training
+START = "start:"  # a backbone's `pretrained` that names one of the scale's starts
+OWN = "manifest"  # the layout of one's own files: their set goes by the name that it is declared under
 ABSENT = "absent"  # likewise for "there is no copy of it": a set that the stand-in lacks too
 
 
@@ -69,7 +71,12 @@ class Backbone(Model):
     name: str
     image_size: Annotated[int, Field(ge=16, le=1024)]
     kwargs: dict[str, Any] = {}
-    pretrained: bool | str = False  # True: timm's own weights; a path: a safetensors file
+    pretrained: bool | str = False  # True: timm's own weights; a path: a safetensors file; "start:NAME": see Start
+
+    @property
+    def start(self) -> str:
+        """The name under `starts` that its weights come from; "" where they do not."""
+        return str(self.pretrained).removeprefix(START) if str(self.pretrained).startswith(START) else ""
 
 
 class Training(Model):
@@ -117,6 +124,14 @@ class Evaluation(Model):
     n_bootstrap: Count = 1000
 
 
+class Start(Model):
+    """A training whose network all runs of a seed begin from, as the papers' begin from ImageNet's weights: on
+    self-blended reals, so that it has seen no fake of any set. `training`: exceptions from the scale's."""
+
+    backbone: str  # a role; its own `pretrained` is left aside
+    training: dict[str, Any] = {}
+
+
 class ScaleParams(Model):
     """One file of scales/."""
 
@@ -125,6 +140,7 @@ class ScaleParams(Model):
     threads: Annotated[int, Field(ge=0)] = 0  # torch's, of a training, scoring or maps; 0: one a core
     crop: Unit  # margin a side that a network sees: training crops vary around it, testing takes it centred
     backbones: dict[str, Backbone]
+    starts: dict[str, Start] = {}
     training: Training
     recipes: dict[
         str, dict[str, Any]
@@ -250,6 +266,12 @@ class Params(Model):
             _validated(Evaluation, self._evaluation(run), f"recipes.{run.recipe}.evaluation")
             if run.detector.maps:
                 _declared(run.detector.maps, self.maps, f"runs.{name}.detector.maps", "maps")
+        for role, network in self.sizes.backbones.items():
+            if network.start:
+                _declared(network.start, self.sizes.starts, f"backbones.{role}.pretrained", "starts")
+        for name, start in self.sizes.starts.items():
+            _declared(start.backbone, self.sizes.backbones, f"starts.{name}.backbone", "backbones")
+            _validated(Training, self.sizes.training.model_dump() | start.training, f"starts.{name}.training")
         for name, maps in self.maps.items():
             if maps.run:
                 _declared(maps.run, self.runs, f"maps.{name}.run", "runs")
@@ -293,8 +315,13 @@ class Params(Model):
         return {name: self._own_set(run) for name, run in self.runs.items()}
 
     def _own_set(self, run: Run) -> str:
-        layout, fakes = self.datasets[run.data.dataset].layout, run.data.manipulations
+        layout, fakes = self.scored_as(run.data.dataset), run.data.manipulations
         return f"{layout}/{fakes[0]}" if layout == "ffpp" and len(fakes) == 1 else layout
+
+    def scored_as(self, dataset: str) -> str:
+        """What scores call a declared dataset: its layout's name, of one's own files the dataset's."""
+        layout = self.datasets[dataset].layout
+        return dataset if layout == OWN else layout
 
     def in_grid(self, name: str) -> bool:
         """Whether a run is made. Raises `WorkbookError` for one that is not declared."""
@@ -351,18 +378,38 @@ class Params(Model):
     def spec(self, name: str, seed: int) -> dict[str, Any]:
         """Everything that decides the weights of one run and seed, as plain data for checkpoints and comparisons."""
         run = self.run(name)
+        network = self.sizes.backbones[run.detector.backbone]
         return {
             "run": name,
             "seed": seed,
             "scale": self.scale,
             "data": run.data.model_dump(mode="json") | {"root": self.roots[self.datasets[run.data.dataset].root]},
             "detector": self._detector(run),
-            "backbone": self.sizes.backbones[run.detector.backbone].model_dump(mode="json"),
+            "backbone": network.model_dump(mode="json"),
             "step": self._step(run),
             "augment": run.augment,
             "crop": self.sizes.crop,
             "maps": self.maps[run.detector.maps].model_dump(mode="json") if run.detector.maps else None,
             "training": self.training(name).model_dump(mode="json"),
+        } | ({"start": self.start_spec(network.start, seed)} if network.start else {})
+
+    def start_spec(self, name: str, seed: int) -> dict[str, Any]:
+        """The same of a start: a plain network on self-blended reals of FF++ c23."""
+        _declared(name, self.sizes.starts, "start", "starts", where=f"scales/{self.scale}.yaml")
+        start = self.sizes.starts[name]
+        data = Data(fakes="sbi")
+        return {
+            "run": f"{START}{name}",
+            "seed": seed,
+            "scale": self.scale,
+            "data": data.model_dump(mode="json") | {"root": self.roots[self.datasets[data.dataset].root]},
+            "detector": DetectorParams(backbone=start.backbone).model_dump(mode="json"),
+            "backbone": self.sizes.backbones[start.backbone].model_dump(mode="json") | {"pretrained": False},
+            "step": Step().model_dump(mode="json"),
+            "augment": False,
+            "crop": self.sizes.crop,
+            "maps": None,
+            "training": Training(**self.sizes.training.model_dump() | start.training).model_dump(mode="json"),
         }
 
 

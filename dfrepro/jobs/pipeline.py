@@ -13,16 +13,18 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dfrepro import places
 from dfrepro.errors import WorkbookError
-from dfrepro.files import ROOT, atomic_file, read_json, write_json
+from dfrepro.files import ROOT, atomic_file, atomic_folder, read_json, write_json
 from dfrepro.jobs.runner import cores
-from dfrepro.params import STANDIN, Params
+from dfrepro.params import OWN, STANDIN, Params
 
 if TYPE_CHECKING:
+    from dfrepro.data.layouts import Video
     from dfrepro.data.manifest import FaceStore
     from dfrepro.train.ingredients import Inputs
 
@@ -43,20 +45,27 @@ def standin(p: Params) -> None:
 def faces(p: Params, dataset: str) -> "FaceStore":
     """Extract the faces of a declared dataset. Without a single face there is nothing to go on with: an error."""
     from dfrepro.data.faces import extract
-    from dfrepro.data.layouts import layout
 
-    declared, sizes = p.datasets[dataset], p.sizes.faces
-    videos = layout(declared.layout).videos(p.root(dataset), declared.compression)
+    sizes = p.sizes.faces
     predictor = Path(sizes.predictor) if sizes.predictor else None
     store = extract(
-        videos, places.faces_folder(p, dataset), n_frames=sizes.n_frames, size=sizes.size, margin=sizes.margin,
-        predictor=predictor, workers=cores(), resume=p.artifacts / ".resume" / "faces" / dataset,
+        videos(p, dataset), places.faces_folder(p, dataset), n_frames=sizes.n_frames, size=sizes.size,
+        margin=sizes.margin, predictor=predictor, workers=cores(), resume=p.artifacts / ".resume" / "faces" / dataset,
     )  # fmt: skip
     if len(store) == 0:
         raise WorkbookError(
             "no face was found in any video", where=p.root(dataset), remedy=f"Read {store.path / 'report.json'}"
         )
     return store
+
+
+def videos(p: Params, dataset: str) -> "list[Video]":
+    """The videos of a declared dataset; one of your own files goes by the name that it is declared under."""
+    from dfrepro.data.layouts import layout
+
+    declared = p.datasets[dataset]
+    found = layout(declared.layout).videos(p.root(dataset), declared.compression)
+    return [replace(video, dataset=dataset) for video in found] if declared.layout == OWN else found
 
 
 def faces_of_folder(
@@ -112,12 +121,9 @@ def reconstruct(p: Params, dataset: str) -> None:
 
 def pairs(p: Params, dataset: str) -> None:
     """Cut the real face behind every fake of a declared dataset out of the originals' videos."""
-    from dfrepro.data.layouts import layout
     from dfrepro.data.pairs import write_pairs
 
-    declared = p.datasets[dataset]
-    videos = layout(declared.layout).videos(p.root(dataset), declared.compression)
-    made = write_pairs(_store(p, dataset), videos, places.pairs_folder(p, dataset))
+    made = write_pairs(_store(p, dataset), videos(p, dataset), places.pairs_folder(p, dataset))
     print(f"{len(made.rows)} pairs of {made.report['fakes']} fakes; originals with gaps: {len(made.report['missing'])}")
 
 
@@ -134,12 +140,31 @@ def train(p: Params, run: str, seed: int) -> None:
     write_json(places.timing_file(p, run, seed), {"train_seconds": last["seconds"]})
 
 
+def start(p: Params, name: str, seed: int) -> None:
+    """Train what the runs of a seed begin from; where the scale declares no such start, a folder that says so."""
+    from dfrepro.jobs.train import train_run
+    from dfrepro.train.ingredients import Inputs
+
+    out = places.start_folder(p, name, seed)
+    if name not in p.sizes.starts:
+        with atomic_folder(out) as folder:
+            write_json(folder / "none.json", {"start": name, "why": f"scale {p.scale} declares none"})
+        return
+    spec = p.start_spec(name, seed)
+    with _threads(p):
+        train_run(
+            spec, Inputs(_store(p, spec["data"]["dataset"])), out, resume=p.artifacts / ".resume" / name / str(seed)
+        )
+
+
 def inputs(p: Params, run: str, seed: int) -> "Inputs":
     """What a run reads: faces, and the other stages' artifacts that its kind may ask for."""
     from dfrepro.train.ingredients import Inputs
 
     declared = p.run(run)
     folders = {"reconstructions": places.reconstructions_folder(p, declared.data.dataset)}
+    if begins := p.sizes.backbones[declared.detector.backbone].start:
+        folders["start"] = places.start_folder(p, begins, seed)
     if declared.detector.maps:
         folders["maps"] = places.maps_folder(p, declared.detector.maps, seed)
     return Inputs(_store(p, declared.data.dataset), folders)

@@ -31,7 +31,7 @@ def train_run(spec: Spec, inputs: Inputs, out: Path, *, resume: Path) -> dict[st
     from dfrepro.train.steps import StepRule
 
     training, seed = spec["training"], spec["seed"]
-    made = recipes(spec).prepare(spec, inputs)
+    made = recipes(spec).prepare(started(spec, inputs), inputs)
     images = 2 if spec["data"]["fakes"] != "dataset" else 1  # a draw of pseudo-fakes is a pair
     config = TrainConfig(
         epochs=training["epochs"], batch=training["batch"] // images, seed=seed,
@@ -42,6 +42,17 @@ def train_run(spec: Spec, inputs: Inputs, out: Path, *, resume: Path) -> dict[st
     meta = {"spec": spec, "faces": inputs.store.meta}
     name = f"{spec['run']}, seed {seed}"
     return fit(made.detector, made.data, recipe, config, out, meta=meta, resume=resume, name=name)
+
+
+def started(spec: Spec, inputs: Inputs) -> Spec:
+    """The specification with a path for `pretrained`, where the network begins from one of the scale's starts.
+
+    Checkpoints keep the specification without it: a path is of one machine.
+    """
+    if "start" not in spec:
+        return spec
+    weights = inputs.folder("start") / checkpoint.WEIGHTS
+    return spec | {"backbone": spec["backbone"] | {"pretrained": str(weights)}}
 
 
 def load_detector(folder: Path) -> Any:

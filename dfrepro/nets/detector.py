@@ -42,7 +42,8 @@ class Backbone:
     """A timm network. `image_size`: side of its square input in pixels; `kwargs` go to `timm.create_model`.
 
     `name`: an architecture, or one with the tag of its weights ("resnet50.tv_in1k"), whose mean and deviation are used
-    then. `pretrained`: False; True, timm's own weights (downloaded once); or the path of a safetensors file of them.
+    then. `pretrained`: False; True, timm's own weights (downloaded once); or the path of a safetensors file of them, or
+    of a checkpoint of a `Detector`.
     """
 
     name: str
@@ -144,7 +145,7 @@ def _network(spec: Backbone) -> Any:
 def _load_pretrained(network: Any, path: Path, where: str) -> None:
     """Load all weights but the classifier's, whose classes are others."""
     try:
-        weights = load_file(path)
+        weights = {name.removeprefix("backbone."): value for name, value in load_file(path).items()}
     except (OSError, SafetensorError) as error:
         raise WorkbookError(f"{path} is no safetensors file ({error})", where=where) from error
     own = network.state_dict()

@@ -28,6 +28,7 @@ WITHOUT = {
     PIPELINE: "hands parameters and artifacts, all declared, to the function that is followed here",
     "dfrepro.data.contact": "draws a sheet that no stage makes",
     "dfrepro.data.check": "tells a user what is there",
+    "dfrepro.data.sharing": "how many processes make batches; tests/data/test_dataset.py: their number changes none",
 }
 # Imports that are not followed, and why
 NOT_FOLLOWED = {
@@ -111,7 +112,11 @@ def closure(roots: set[str]) -> set[str]:
 def looked_up(verb: str, runs: list[str]) -> set[str]:
     declared = [P.run(run) for run in runs]
     fakes = {FORGES[run.data.fakes][0] for run in declared if verb == "train" and run.data.fakes in FORGES}
-    return {KINDS[run.detector.kind] for run in declared} | fakes
+    return (
+        {KINDS[run.detector.kind] for run in declared}
+        | fakes
+        | ({KINDS["backbone"], FORGES["sbi"][0]} if verb == "start" else set())
+    )
 
 
 def needed(stage: dict) -> set[str]:
