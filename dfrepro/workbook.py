@@ -118,12 +118,17 @@ class Workbook:
         from dfrepro.report.evidence import Evidence
 
         study, runs = judge.study_evidence(), list(runs)
-        here = Evidence(self.measured([*runs, *maps]), self.scores(runs), trained_on=self.params.trained_on)
+        own = self.measured(dict.fromkeys([*runs, *maps]))
+        here = Evidence(own, self.scores(runs), trained_on=self.params.trained_on)
         return ({} if study is None else {"study": study}) | {"here": here}
+
+    def beside(self, paper: str, table: str, measured: Sources) -> pd.DataFrame:
+        """A paper's table as tidy numbers of the paper, the study and this clone (dfrepro.report.beside)."""
+        return beside(paper, table, measured)
 
     def table(self, paper: str, table: str, measured: Sources) -> Table:
         """A paper's table for readers: a line each for what it prints, what the study measured, what this clone did."""
-        return self.shown(beside(paper, table, measured))
+        return self.shown(self.beside(paper, table, measured))
 
     def shown(self, cells: pd.DataFrame) -> Table:
         """What dfrepro.report.beside made, for readers; what nobody has measured is named below, with the reason."""

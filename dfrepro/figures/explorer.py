@@ -42,8 +42,11 @@ TEMPLATE = Path(__file__).with_suffix(".html")
 # the height follows the page's layout: side by side on a screen, one below the other on a phone
 FRAME = """<div><iframe title="Explorer" style="width:100%;height:max(720px,calc(1560px - 100vw));border:0" \
 srcdoc="{page}"></iframe>
-<p>Hover or tap a dot, draw a line around several. <a href="explorer/{name}.html">The explorer on a page of its own</a>
-</p></div>"""
+<p>Hover or tap a dot, draw a line around several. P(fake) is what the network gives for "fake", uncalibrated; above .5
+it says fake. <a href="explorer/{name}.html">The explorer on a page of its own</a></p>
+<details><summary>As a picture, where scripts are not run</summary><img style="max-width:100%" alt="{alt}" \
+src="data:image/jpeg;base64,{still}"></details></div>"""
+STILL = "Dots of the same faces before and after the shift, fakes and reals; below, the faces whose scores moved most"
 
 
 @dataclass(frozen=True)
@@ -171,7 +174,28 @@ def show(wb: "Workbook", shown: Points, runs: Mapping[str, str]) -> "HTML":
     text = page(shown, title="The same faces before and after the statistic shift", caption=count, runs=runs)
     with atomic_file(wb.params.artifacts / "explorer" / f"{wb.name}.html") as partial:
         partial.write_text(text, encoding="utf-8")
-    return HTML(FRAME.format(page=html.escape(text), name=wb.name))
+    return HTML(FRAME.format(page=html.escape(text), name=wb.name, still=still(shown), alt=STILL))
+
+
+def still(shown: Points, faces: int = 12) -> str:
+    """The first network's dots before and after, and the faces whose scores moved most: a JPEG, base64."""
+    from matplotlib.figure import Figure
+
+    rows = shown.rows[shown.rows.run == shown.rows.run.iloc[0]]
+    figure = Figure(figsize=(8, 5.4), layout="constrained", dpi=90)
+    above, below = figure.subfigures(2, 1, height_ratios=(3, 1))
+    for axis, side in zip(above.subplots(1, 2, sharex=True, sharey=True), SIDES.values()):
+        dots = rows.rename(columns={f"x_{side}": "x", f"y_{side}": "y"})
+        plots.embedding(axis, dots, title=f"{side} the shift", legend=side == "before")
+    moved = (rows.score_after - rows.score_before).abs().nlargest(faces).index
+    for axis, row in zip(below.subplots(1, faces, squeeze=False)[0], moved):
+        axis.imshow(shown.faces[rows.face[row]])
+        axis.set_title(f"{rows.score_before[row]:.2f} → {rows.score_after[row]:.2f}", fontsize=7, loc="center")
+    for axis in below.axes:
+        axis.set_axis_off()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="jpeg", pil_kwargs={"quality": 85})
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 # --- parts of the page ---------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from dfrepro.report.beside import HERE, PAPER, SOURCES, STUDY
+from dfrepro.report.learned import brief
 from dfrepro.report.overview import COLOURS
 from dfrepro.report.plots import effect
 from dfrepro.report.verdict import VERDICTS
@@ -79,6 +80,8 @@ def shown(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, str):
         return value or DASH
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or DASH
     if value is None or pd.isna(value):
         return DASH
     return f"{value:.3f}" if isinstance(value, float) else str(value)
@@ -103,10 +106,10 @@ def findings(verdicts: Sequence[Mapping[str, Any]], why: str, source: str = "stu
     rows = [
         {"claim": v["title"], "statement": v["statement"], "paper": effect(v["printed_effect"], None),
          f"{source} [95 %]": effect(v["effect"], v["interval"]), "seeds": str(len(v["seeds"]) or ""),
-         "verdict": v["verdict"], "why": v["reason"]}
+         "verdict": v["verdict"], "why": brief(v)}
         for v in verdicts if v["verdict"] not in UNJUDGED
     ]  # fmt: skip
-    notes = [f"No stand-in can test {v['title']}: {v['reason']}." for v in verdicts if v["verdict"] == "not testable"]
+    notes = [f"No stand-in can test {v['title']}: {brief(v)}." for v in verdicts if v["verdict"] == "not testable"]
     if waiting := [v["title"] for v in verdicts if v["verdict"] == NOT_RUN]:
         notes.insert(0, f"Not judged yet: {', '.join(waiting)}. {why}")
     return Table(pd.DataFrame(rows), tuple(notes))
