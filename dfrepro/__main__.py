@@ -6,7 +6,7 @@ Every import of something heavy is inside the command that needs it: a stage tha
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from dfrepro.errors import WorkbookError
@@ -67,6 +67,13 @@ def score(args: argparse.Namespace) -> int:
     return run(params.load(), args.path, args.run, seed=args.seed, out=args.out, frames=args.frames)
 
 
+def protocol(args: argparse.Namespace) -> None:
+    from dfrepro import params
+    from dfrepro.protocol.command import main
+
+    main(params.load(), args.run, datasets=args.on or (), names=args.under or (), near=args.near)
+
+
 def repair(args: argparse.Namespace) -> None:
     from dfrepro.jobs.repair import repair
 
@@ -75,13 +82,14 @@ def repair(args: argparse.Namespace) -> None:
 
 
 def study(args: argparse.Namespace) -> int:
-    from dfrepro.jobs import study
+    from dfrepro.report import study
 
-    words = {"scale": args.scale, "grid": args.grid, "seeds": args.seeds}
     if args.collect:
-        study.collect(words)
-        return 0
-    return study.run(words, args.stages, jobs=args.jobs, dask=args.dask)
+        study.collect()
+    elif not args.status:
+        return study.run(args.claims, looks=[n for n in study.LOOKS if n <= args.seeds], jobs=args.jobs, dask=args.dask)
+    print(study.status())
+    return 0
 
 
 def repro(args: argparse.Namespace) -> None:
@@ -99,8 +107,20 @@ def repro(args: argparse.Namespace) -> None:
     files = ("dvc.yaml", "grid/dvc.yaml") if p.grid == "full" else ("dvc.yaml",)
     jobs = args.jobs or (0 if p.sizes.threads else 1)  # threads 0: one run takes the whole machine
     report = runner.repro(perform, args.stages, files=files, jobs=jobs, dask=args.dask)
+    if "DFREPRO_STUDY" in os.environ:
+        _note_seconds(p.artifacts / "seconds.csv", report.made)
     print(f"repro: {report}")
     report.raise_failures()
+
+
+def _note_seconds(path: Path, made: Mapping[str, float]) -> None:
+    """What stages took, for the study's account: a line each, the last one counts."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = not path.exists()
+    with path.open("a", encoding="utf-8") as file:
+        file.write(
+            "".join(["stage,seconds\n" if new else "", *(f"{n.rpartition(':')[2]},{s:.1f}\n" for n, s in made.items())])
+        )
 
 
 def rehearse(args: argparse.Namespace) -> int:
@@ -125,12 +145,15 @@ def parser() -> argparse.ArgumentParser:
         sub.set_defaults(function=function)
         return sub
 
+    def workers_of(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--jobs", type=int, default=0, help="how many at once; 0: one a core")
+        sub.add_argument("--dask", metavar="ADDRESS", help="run on a Dask cluster whose workers share this folder")
+
     def on_workers(sub: argparse.ArgumentParser) -> None:
         sub.add_argument(
             "stages", nargs="*", metavar="STAGE", help="only these and what they need: train@*, pim-*, erm-df"
         )
-        sub.add_argument("--jobs", type=int, default=0, help="how many at once; 0: one a core")
-        sub.add_argument("--dask", metavar="ADDRESS", help="run on a Dask cluster whose workers share this folder")
+        workers_of(sub)
 
     on_workers(command(repro, "do what is out of date, side by side, and record it in dvc.lock as `dvc repro` would"))
     command(check, "say what is there below each declared root, what is missing, and what to do")
@@ -147,16 +170,25 @@ def parser() -> argparse.ArgumentParser:
         "--out", type=Path, help="folder for page.html, scores.json and two CSVs (default: below build/score)"
     )
     sub.add_argument("--frames", type=int, default=32, help="frames a video, equally spaced (default 32)")
+    sub = command(
+        protocol, "measure a trained run under protocols.yaml's protocols, without training: AUC and intervals"
+    )
+    sub.add_argument("run", help="a trained run's name")
+    sub.add_argument("--on", nargs="+", metavar="SET", help="names under `datasets`; default: the run's test sets")
+    sub.add_argument("--under", nargs="+", metavar="NAME", help="names in protocols.yaml, or all; default: the named")
+    sub.add_argument("--near", type=float, metavar="AUC", help="a printed number: list the protocols nearest to it")
     sub = command(claims, "judge the papers' claims on what is there; writes results/<scale>/claims.json")
     sub.add_argument("--study", action="store_true", help="on the committed study's evidence, in results/study")
     sub = command(card, "write the model card of a run, or of all that have been trained; results/<scale>/cards/")
     sub.add_argument("run", nargs="?", help="a name under `runs` in params.yaml")
-    sub = command(study, "run the committed study: the pipeline with other words, in a clone; results/study/")
-    on_workers(sub)
-    sub.add_argument("--scale", default="laptop")
-    sub.add_argument("--grid", default="full", choices=["core", "full"])
-    sub.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    sub.add_argument("--collect", action="store_true", help="only copy what has been found so far")
+    sub = command(study, "run the committed study until its claims are decided; results/study/ (hours; it goes on)")
+    sub.add_argument("claims", nargs="*", metavar="CLAIM", help='only these, such as "PEL *"; default: all')
+    workers_of(sub)
+    sub.add_argument("--seeds", type=int, default=40, help="stop at this look: 5, 10, 20 or 40 seeds (default 40)")
+    sub.add_argument("--collect", action="store_true", help="only copy and judge what has been found so far")
+    sub.add_argument(
+        "--status", action="store_true", help="only say what is decided, what is left and what it will cost"
+    )
     sub = command(rehearse, "one step of every run at the papers' own sizes, on the CPU, with random weights")
     sub.add_argument("runs", nargs="*", metavar="PATTERN", help="only these runs, such as 'pel-*'")
     sub.add_argument("--out", type=Path, default=Path("build/rehearsal"), help="default: build/rehearsal")

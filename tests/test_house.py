@@ -10,6 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = (  # from the ground up: a room may import those before it
     "errors", "files", "params", "places", "data", "forge", "nets", "evaluate", "train", "methods", "jobs", "report",
+    "protocol",
     "workbook", "figures", "score", "__main__",
 )  # fmt: skip
 PAPERS = ("fpg", "pim", "pel", "fia_usa", "focus")

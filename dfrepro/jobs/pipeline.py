@@ -224,6 +224,7 @@ def evaluate(p: Params, run: str, seed: int) -> None:
             frames=sizes.frames,
             conditions=conditions,
             reals=reals,
+            corrupted=sizes.corrupted,
         )
     write_json(metrics, found)
 

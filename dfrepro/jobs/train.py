@@ -5,21 +5,22 @@ kinds of runs are made of is in `dfrepro.train.ingredients`.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
-from dfrepro.data.dataset import select
-from dfrepro.data.manifest import FaceStore
 from dfrepro.jobs.kinds import recipes
 from dfrepro.train import checkpoint
-from dfrepro.train.draws import window
 from dfrepro.train.ingredients import Inputs, Spec
 
-if TYPE_CHECKING:
-    from dfrepro.train.fit import Validate
-
-OWN = ("epochs", "batch", "frames", "images_per_epoch", "label_smoothing")  # settings that are not the loop's
+OWN = (
+    "epochs",
+    "batch",
+    "frames",
+    "images_per_epoch",
+    "label_smoothing",
+    "validation",
+)  # settings that are not the loop's
 
 
 def train_run(spec: Spec, inputs: Inputs, out: Path, *, resume: Path) -> dict[str, float]:
@@ -29,6 +30,7 @@ def train_run(spec: Spec, inputs: Inputs, out: Path, *, resume: Path) -> dict[st
     """
     from dfrepro.train.fit import Recipe, TrainConfig, fit  # what only loads a detector does without
     from dfrepro.train.steps import StepRule
+    from dfrepro.train.validation import in_domain
 
     training, seed = spec["training"], spec["seed"]
     made = recipes(spec).prepare(started(spec, inputs), inputs)
@@ -37,7 +39,8 @@ def train_run(spec: Spec, inputs: Inputs, out: Path, *, resume: Path) -> dict[st
         epochs=training["epochs"], batch=training["batch"] // images, seed=seed,
         **{key: value for key, value in training.items() if key not in OWN},
     )  # fmt: skip
-    validate = _validation(spec, inputs.store) if config.select == "best_validation" else None
+    faces = None if config.select == "best_validation" else training["validation"]
+    validate = in_domain(spec, inputs.store, faces) if faces != 0 else None
     recipe = Recipe(made.loss, StepRule(**spec["step"], seed=seed), refine=made.refine, validate=validate)
     meta = {"spec": spec, "faces": inputs.store.meta}
     name = f"{spec['run']}, seed {seed}"
@@ -62,18 +65,3 @@ def load_detector(folder: Path) -> Any:
     detector: nn.Module = recipes(spec).build(bare)
     checkpoint.load_weights(folder, detector)
     return detector.eval()
-
-
-def _validation(spec: Spec, store: FaceStore) -> "Validate":
-    """Video AUC on the in-domain validation split: the one thing a checkpoint may be chosen by."""
-    from dfrepro.evaluate import metrics
-    from dfrepro.evaluate.predict import predict
-
-    rows = select(store.manifest, split="val", manipulations=spec["data"]["manipulations"])
-    size = window(spec, store.meta)
-
-    def validate(detector: Any) -> float:
-        scores, _ = predict(detector, store, rows, size=size)
-        return metrics.video_auc(scores)
-
-    return validate

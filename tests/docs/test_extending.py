@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dfrepro.files import ROOT, read_json
-from dfrepro.jobs import study
+from dfrepro.report import study
 
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 FILE = re.compile(r"^`([\w./-]+)`\n\n```\w+\n(.*?)^```$", re.M | re.S)
