@@ -138,7 +138,7 @@ def draw_controls(controls: dict[str, Any]) -> "Figure":
 def calibration(run: str, sets: Sequence[str], measured: Mapping[str, Evidence]) -> pd.DataFrame:
     """Video AUC of a run on each set (dfrepro.report.beside.levels); `measured`: the evidence of each source."""
     columns = {plots.SETS[name]: {"metric": "video_auc", "test": name} for name in sets}
-    return levels({run: run}, columns, measured, key="run", title="Video AUC of the baseline")
+    return levels({run: run}, columns, measured, key="network", title="Video AUC of the baseline")
 
 
 def studied(run: str, sets: Sequence[str]) -> pd.DataFrame:

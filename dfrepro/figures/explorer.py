@@ -106,19 +106,18 @@ def saliency(run: "TrainedRun", faces: np.ndarray) -> np.ndarray:
     """
     import torch
     from torch.nn import functional
+    from tqdm.auto import tqdm
 
     from dfrepro.evaluate.probe import StatisticShift, under
     from dfrepro.figures import faces as study
     from dfrepro.nets import cam
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    detector, sides = run.detector().to(device), []
-    for probe in (None, StatisticShift()):
+    detector, sides, batches = run.detector().to(device), [], study.to_tensor(faces).split(BATCH)
+    for side, probe in zip(SIDES.values(), (None, StatisticShift())):
+        bar = tqdm(batches, desc=f"saliency {side}", unit="batch", leave=False, delay=1)
         with under(probe, detector):
-            parts = [
-                cam.grad_cam(detector, part.to(device), positions=GRID - 1).cpu()
-                for part in study.to_tensor(faces).split(BATCH)
-            ]
+            parts = [cam.grad_cam(detector, part.to(device), positions=GRID - 1).cpu() for part in bar]
         sides.append(functional.interpolate(torch.cat(parts)[:, None], (GRID, GRID), mode="bilinear")[:, 0])
     maps = torch.stack(sides, 1).numpy()
     top = float(np.quantile(maps, 0.995)) or 1.0

@@ -312,13 +312,19 @@ def publish(p: Params) -> None:
         for cell, ran in zip(source.cells, done):
             if cell.cell_type == "code":
                 count += 1
-                cell.outputs, cell.execution_count = ran.outputs, count
+                cell.outputs, cell.execution_count = [each for each in ran.outputs if not _bar(each)], count
                 for output in cell.outputs:
                     if "execution_count" in output:
                         output.execution_count = count
                     _lighten(output, executed.stem)
         with atomic_file(places.NOTEBOOKS / executed.name) as partial:
             nbformat.write(source, partial)
+
+
+def _bar(output: dict[str, Any]) -> bool:
+    """Whether an output is a progress bar's widget and nothing else: without a kernel it is a dead line."""
+    data = output.get("data", {})
+    return "application/vnd.jupyter.widget-view+json" in data and "image/png" not in data
 
 
 def _lighten(output: dict[str, Any], notebook: str) -> None:

@@ -109,6 +109,6 @@ def _level(
     effect = contrast(cells, evidence, seeds, all(probits(cell) for cell in cells))  # an AUC's interval is in [0, 1]
     each = factor * np.mean([values(operand, evidence, seeds) for operand in found], axis=0)
     low, high = effect.interval() or (np.nan, np.nan)
-    if all(operand.change is None and operand.metric in BOUNDED for operand in found):
+    if all(operand.change is None and operand.metric.rpartition("_")[2] in BOUNDED for operand in found):
         low, high = np.clip([low, high], 0, 1)
     return float(each.mean()), factor * low, factor * high, len(seeds), tuple(each)

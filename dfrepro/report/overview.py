@@ -95,8 +95,8 @@ def draw(verdicts: Verdicts, label: str) -> "Figure":
         heights = [len(groups[paper]) + 2 for paper in column] + ([spare] if spare else [])
         inner = outer[0, number].subgridspec(len(heights), 1, height_ratios=heights)
         for row, paper in enumerate(column):
-            _panel(figure.add_subplot(inner[row, 0]), PAPERS[paper], groups[paper], _reach(verdicts))
-    figure.supxlabel("effect, positive as the paper claims (in the claim's own unit, mostly AUC)", fontsize=11)
+            _panel(figure.add_subplot(inner[row, 0]), PAPERS[paper], groups[paper], _reach(shown))
+        figure.axes[-1].set_xlabel("effect, positive as claimed, in the claim's unit (mostly AUC)")
     figure.legend(handles=_legend(label), loc="outside lower center", ncols=3)
     return figure
 

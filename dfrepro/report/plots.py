@@ -1,7 +1,7 @@
 """One look for every figure: theme, colours, and the few drawings that more than one notebook needs."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -86,26 +86,22 @@ def dots(
     if interval is not None and np.isfinite(interval).all():
         axis.plot(*at(list(interval)), c=colour, lw=2, solid_capstyle="butt", zorder=2)
     axis.plot(*at(list(seeds)), "o", mfc=colour, mec="none", alpha=0.4, ms=4, zorder=3)
-    marker = {"marker": "D", "ms": 5.5} if source == "paper" else {"marker": "o", "ms": 6.5}
+    marker: dict[str, Any] = {"marker": "D", "ms": 5.5} if source == "paper" else {"marker": "o", "ms": 6.5}
     fill = "white" if source == "paper" or hollow else colour
     axis.plot(*at([mean]), ls="", mfc=fill, mec=colour, zorder=4, **marker)
 
 
-def sources(label: str, *shown: str) -> list["Line2D"]:
+def sources(label: str, *shown: str) -> "list[Line2D]":
     """The legend of `dots`: who measured it."""
     from matplotlib.lines import Line2D
 
-    names = {
-        "paper": "paper",
-        "study": f"study ({label}): mean, 95 % interval, each seed",
-        "here": f"this clone ({label})",
+    ours: dict[str, Any] = {"marker": "o", "lw": 2}
+    kinds: dict[str, tuple[str, dict[str, Any]]] = {
+        "paper": ("paper", {"marker": "D", "ls": "", "mfc": "white"}),
+        "study": (f"study ({label}), with 95 % intervals", ours),
+        "here": (f"this clone ({label})", ours),
     }
-    marks = {
-        "paper": {"marker": "D", "ls": "", "mfc": "white"},
-        "study": {"marker": "o", "lw": 2},
-        "here": {"marker": "o", "lw": 2},
-    }
-    return [Line2D([], [], c=SOURCES[name], label=names[name], **marks[name]) for name in shown]
+    return [Line2D([], [], c=SOURCES[name], label=kinds[name][0], **kinds[name][1]) for name in shown]
 
 
 def faces(axis: "Axes", crops: np.ndarray, *, columns: int, title: str = "") -> None:

@@ -6,6 +6,7 @@ and columns that nobody has measured are named below it with the reason, and nev
 
 import html
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -120,12 +121,12 @@ def comparisons(
 ) -> Table:
     """The cells of claims as this clone has them, beside the study's; those that nobody has measured are in a note."""
     of_study = {(claim["id"], cell["name"]): cell for claim in study for cell in claim["cells"]}
-    rows, waiting = [], []
+    rows, waiting = [], Counter[str]()
     for claim in here:
         for cell in claim["cells"]:
             studied = of_study.get((claim["id"], cell["name"]), {"effect": None, "interval": None, "verdict": ""})
             if cell["effect"] is None and studied["effect"] is None:
-                waiting.append(f"{claim['title']}, {cell['name']}")
+                waiting[claim["title"]] += 1
                 continue
             rows.append({
                 "claim": claim["title"], "comparison": cell["name"], "paper": effect(cell["printed"], None),
@@ -133,8 +134,10 @@ def comparisons(
                 f"this clone ({label})": effect(cell["effect"], cell["interval"]),
                 "study says": "" if studied["verdict"] == NOT_RUN else studied["verdict"],
             })  # fmt: skip
-    notes = (f"Not measured yet: {'; '.join(waiting)}. {why}",) if waiting else ()
-    return Table(pd.DataFrame(rows), notes, merged=1)
+    counted = ", ".join(f"{number} of {title}" for title, number in waiting.items())
+    notes = (f"Comparisons that are not measured yet: {counted}. {why}",) if waiting else ()
+    frame = pd.DataFrame(rows)
+    return Table(frame[[name for name in frame if frame[name].any()]], notes, merged=1)
 
 
 # --- a paper's table beside ours ------------------------------------------------------------------------------------
@@ -191,6 +194,12 @@ def _value(values: pd.DataFrame, name: str, about: dict[str, Any]) -> str:
     return f"{one['value']:.{digits}f}{interval}"
 
 
+def _named(keys: Mapping[str, Any]) -> str:
+    """A row by its keys; a number by itself says nothing."""
+    parts = {titled(key): str(value) for key, value in keys.items() if str(value)}
+    return ", ".join(f"{key} {value}" if NUMBER.fullmatch(value) else value for key, value in parts.items())
+
+
 def _notes(
     cells: pd.DataFrame, columns: Sequence[str], ours: set[int], why: str, absent: Collection[str]
 ) -> tuple[str, ...]:
@@ -201,7 +210,7 @@ def _notes(
     where = f"papers/{about['paper']}/tables/{about['table']}.csv"
     own = cells[(cells["run"] != "") & ~cells["row"].isin(ours)].drop_duplicates("row")
     if len(own) and ours:
-        names = "; ".join(" · ".join(filter(None, map(str, row))) for row in own[about["keys"]].itertuples(index=False))
+        names = "; ".join(_named(row) for row in own[about["keys"]].to_dict("records"))
         notes.append(f"Not measured yet: {names}. {why} Their printed values are in {where}.")
     elif len(own):
         notes.append(f"Nothing of this table is measured yet. {why}")

@@ -46,3 +46,11 @@ def test_a_small_picture_stays_as_it_is(face):
     data = {"image/png": small}
     pipeline._lighten({"data": data}, "00_data")
     assert data == {"image/png": small}
+
+
+def test_a_progress_bar_is_not_published_and_a_sliders_picture_is():
+    widget = "application/vnd.jupyter.widget-view+json"
+    assert pipeline._bar({"data": {widget: {}, "text/plain": "saliency: 0%"}})
+    assert not pipeline._bar({"data": {widget: {}, "image/png": "x"}})
+    assert not pipeline._bar({"data": {"text/html": "x"}})
+    assert not pipeline._bar({"output_type": "stream", "text": "x"})

@@ -96,7 +96,9 @@ def test_comparisons_have_the_studys_numbers_and_this_clones_in_a_row():
     assert row["study (stand-in) [95 %]"] == "+0.200"
     assert row["this clone (stand-in)"] == "+0.300"
     assert row["study says"] == "confirmed"
-    assert table.notes == ("Not measured yet: PIM 2, on CDF. Half is done.",)
+    assert table.notes == ("Comparisons that are not measured yet: 1 of PIM 2. Half is done.",)
+    assert "paper" not in comparisons([here[0] | {"cells": [here[0]["cells"][0] | {"printed": None}]}], study, label="",
+                                      why="").frame  # fmt: skip
 
 
 def test_repeated_keys_span_their_rows():

@@ -31,7 +31,7 @@ def corruption_curves(measured: Mapping[str, Evidence], run: str, test: str = "f
 
 
 def draw_corruptions(curves: pd.DataFrame, label: str) -> "Figure":
-    """Draw Figure 2a: a panel a corruption, AUC over the level with its interval as a band, a curve a source."""
+    """Draw Figure 2a: a panel a corruption, AUC over the level with its interval, a curve a source."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(2, 3, figsize=(9.6, 5.6), sharex=True, sharey=True)
@@ -39,11 +39,13 @@ def draw_corruptions(curves: pd.DataFrame, label: str) -> "Figure":
     for axis, name in zip(axes.flat, CORRUPTIONS):
         for source in sources:
             own, colour = curves[(curves.corruption == name) & (curves.source == source)], plots.SOURCES[source]
-            axis.fill_between(own.level, own.low, own.high, color=colour, alpha=0.18, lw=0)
-            axis.plot(own.level, own.value, "-o", c=colour, ms=4)
+            style = "-o" if len(own) == len(LEVELS) else ":o"  # dotted over levels that were not measured
+            axis.vlines(own.level, own.low, own.high, color=colour, lw=2, alpha=0.5)
+            axis.plot(own.level, own.value, style, c=colour, ms=5)
         axis.axhline(0.5, c="0.6", lw=1, ls=":")
         axis.set_title(NAMES.get(name, name))
-    figure.supxlabel("level (0: clean)", fontsize=11)
+    for axis in axes[-1]:
+        axis.set_xlabel("level (0: clean)")
     figure.supylabel(f"video AUC, FF++ ({label})", fontsize=11)
     figure.legend(handles=plots.sources(label, *sources), loc="outside lower center", ncols=2)
     return figure

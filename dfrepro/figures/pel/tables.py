@@ -75,7 +75,7 @@ def changes(measured: Mapping[str, Evidence]) -> pd.DataFrame:
 def shares(measured: Mapping[str, Evidence], runs: Sequence[str]) -> pd.DataFrame:
     """How much each kind of module adds, relative to what comes in: a row a run, on FF++."""
     columns = {title: {"metric": f"share_{name}", "test": "ffpp"} for name, title in SHARES.items()}
-    return levels({run: run for run in runs}, columns, measured, key="run", title="What the modules add")
+    return levels({run: run for run in runs}, columns, measured, key="network", title="What the modules add")
 
 
 def inside(measured: pd.DataFrame, column: str = "lift") -> pd.DataFrame:
