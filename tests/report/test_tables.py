@@ -75,7 +75,7 @@ def claim(number: int, verdict: str, effect=None) -> dict:
     return {
         "id": f"P1-C{number}", "title": f"PIM {number}", "statement": "It is so.", "printed_effect": 0.1,
         "effect": effect, "interval": None if effect is None else [effect - 0.1, effect + 0.1], "seeds": [0, 1],
-        "verdict": verdict, "reason": "a reason",
+        "verdict": verdict, "reason": "a reason", "missing": [],
         "cells": [{"name": "on CDF", "effect": effect, "interval": None, "printed": 0.1, "verdict": verdict}],
     }  # fmt: skip
 
