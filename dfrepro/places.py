@@ -8,6 +8,7 @@ from dfrepro.params import Params
 NOTEBOOKS = ROOT / "notebooks"
 GRID_LOCK = ROOT / "grid" / "dvc.lock"
 STUDY = ROOT / "results" / "study"
+FORMER = ROOT / "results" / "former"  # the study before it, of a stand-in and networks that are no more
 
 
 def faces_folder(p: Params, dataset: str) -> Path:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from dfrepro.methods.focus.maps import ForgeryMaps
     from dfrepro.report.evidence import Evidence
 
-Sources = Mapping[str, "Evidence"]  # of "study" and "here"
+Sources = Mapping[str, "Evidence"]  # of "study", "former" and "here"
 MAP_RUN = "focus-map-"  # what maps are called among runs: "focus-map-attention"
 MEASURED = ["dataset", "metric", "value", "run", "seed"]
 
@@ -111,16 +111,17 @@ class Workbook:
         return read_json(ready.provided(self.params, places.results_folder(self.params) / "controls.json"))
 
     def evidence(self, runs: Iterable[str], maps: Iterable[str] = ()) -> Sources:
-        """What tables and figures draw from: the committed study's evidence, if there is a study, and this clone's.
+        """What tables and figures draw from: the committed study's evidence, the former study's, and this clone's.
 
+        The former stands where the study has not come to something yet (dfrepro.report.beside).
         Of this clone all that is there of `runs` and of `maps` (`focus-map-<maps>`); runs are trained if they are not.
         """
         from dfrepro.report.evidence import Evidence
 
-        study, runs = judge.study_evidence(), list(runs)
+        runs, studies = list(runs), {"study": judge.study_evidence(), "former": judge.former_evidence()}
         own = self.measured(dict.fromkeys([*runs, *maps]))
         here = Evidence(own, self.scores(runs), trained_on=self.params.trained_on)
-        return ({} if study is None else {"study": study}) | {"here": here}
+        return {name: each for name, each in studies.items() if each is not None} | {"here": here}
 
     def beside(self, paper: str, table: str, measured: Sources) -> pd.DataFrame:
         """A paper's table as tidy numbers of the paper, the study and this clone (dfrepro.report.beside)."""

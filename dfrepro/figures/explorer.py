@@ -182,7 +182,7 @@ def still(shown: Points, faces: int = 12) -> str:
 
     rows = shown.rows[shown.rows.run == shown.rows.run.iloc[0]]
     figure = Figure(figsize=(8, 5.4), layout="constrained", dpi=90)
-    above, below = figure.subfigures(2, 1, height_ratios=(3, 1))
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(3, 1))[:, 0]
     for axis, side in zip(above.subplots(1, 2, sharex=True, sharey=True), SIDES.values()):
         dots = rows.rename(columns={f"x_{side}": "x", f"y_{side}": "y"})
         plots.embedding(axis, dots, title=f"{side} the shift", legend=side == "before")

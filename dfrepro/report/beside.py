@@ -1,5 +1,7 @@
 """A paper's table as tidy numbers: what it prints, what the committed study measured, and what this clone did.
 
+Where the study has not come to a number yet, that of the former study stands for it, under its own name.
+
 One row a printed cell and source. Values are in the table's unit; a source that has no number for a cell has no row.
 `dfrepro.report.tables` shows it to readers, the figures draw from it.
 """
@@ -16,10 +18,12 @@ from dfrepro.report.evidence import Evidence
 from dfrepro.report.ledger import TableSpec, specified, table
 from dfrepro.report.schema import PAPERS, Cell, Operand
 
-PAPER, STUDY, HERE = "paper", "study", "here"
-SOURCES = (PAPER, STUDY, HERE)
+PAPER, STUDY, FORMER, HERE = "paper", "study", "former", "here"
+SOURCES = (PAPER, STUDY, FORMER, HERE)
 BOUNDED = ("accuracy", "eer")  # no interval leaves [0, 1]; AUCs' never do (dfrepro.report.effects)
 COLUMNS = ["row", "run", "column", "source", "value", "low", "high", "seeds", "each"]
+
+Numbers = tuple[float, float, float, int, tuple[float, ...]]  # value, low, high, seeds, each
 
 
 def beside(paper: str, identifier: str | int, measured: Mapping[str, Evidence], root: Path = PAPERS) -> pd.DataFrame:
@@ -28,7 +32,7 @@ def beside(paper: str, identifier: str | int, measured: Mapping[str, Evidence], 
     `row` counts the printed rows; `run` is "" for another paper's. `value` is the printed number, or the mean over the
     seeds of a source; `low` and `high` are its 95 % interval over seeds and people, NaN where there is none; `seeds`
     how many, and `each` what each of them gave. An average is there only where all of its columns are.
-    `measured`: the evidence of "study" and "here".
+    `measured`: evidence by source ("study", "former", "here").
     `attrs`: paper, table, title, source, unit, keys, columns, and the columns in percent.
     """
     printed, (_, spec) = table(paper, identifier, root), specified(paper, identifier, root)
@@ -36,13 +40,11 @@ def beside(paper: str, identifier: str | int, measured: Mapping[str, Evidence], 
     for number, row in printed.iterrows():
         keys, run = {key: row[key] for key in spec.keys}, row.get("run", "")
         for name in spec.columns:
-            found = {PAPER: (row[name], np.nan, np.nan, 0, ())} | {
-                source: _level(operands(row, spec, name), evidence, spec.factor(name))
-                for source, evidence in measured.items() if run
-            }  # fmt: skip
+            found = {PAPER: (row[name], np.nan, np.nan, 0, ())}
+            found |= _found(operands(row, spec, name), measured, spec.factor(name))
             rows += [
                 keys | dict(zip(COLUMNS, (number, run, name, source, *numbers)))
-                for source, numbers in found.items() if numbers is not None and pd.notna(numbers[0])
+                for source, numbers in found.items() if pd.notna(numbers[0])
             ]  # fmt: skip
     joined = pd.DataFrame(rows, columns=[*spec.keys, *COLUMNS])
     percent = [name for name in spec.columns if spec.factor(name) == 100.0]
@@ -56,16 +58,14 @@ def levels(
 ) -> pd.DataFrame:  # fmt: skip
     """The same for what no paper prints: `rows` are runs by their name for people, `columns` operands without the run.
 
-    `measured`: the evidence of "study" and "here"; `percent`: the columns whose values are in percent.
+    `measured`: evidence by source; `percent`: the columns whose values are in percent.
     """
     lines = []
     for number, (name, run) in enumerate(rows.items()):
         for column, operand in columns.items():
-            found = [Operand.model_validate({"run": run} | dict(operand))]
-            for source, evidence in measured.items():
-                numbers = _level(found, evidence, 100.0 if column in percent else 1.0)
-                if numbers is not None and pd.notna(numbers[0]):
-                    lines.append({key: name} | dict(zip(COLUMNS, (number, run, column, source, *numbers))))
+            one = [Operand.model_validate({"run": run} | dict(operand))]
+            for source, numbers in _found(one, measured, 100.0 if column in percent else 1.0).items():
+                lines.append({key: name} | dict(zip(COLUMNS, (number, run, column, source, *numbers))))
     cells = pd.DataFrame(lines, columns=[key, *COLUMNS])
     cells.attrs = {
         "keys": [key],
@@ -98,9 +98,14 @@ def operands(row: pd.Series, spec: TableSpec, name: str) -> list[Operand]:
     ]  # fmt: skip
 
 
-def _level(
-    found: list[Operand], evidence: Evidence, factor: float
-) -> "tuple[float, float, float, int, tuple[float, ...]] | None":
+def _found(operands: list[Operand], measured: Mapping[str, Evidence], factor: float) -> dict[str, Numbers]:
+    """What each source that has it measured; the former study only where the study has not come to it."""
+    each = {source: _level(operands, evidence, factor) for source, evidence in measured.items()}
+    known = {source: numbers for source, numbers in each.items() if numbers is not None and pd.notna(numbers[0])}
+    return {source: numbers for source, numbers in known.items() if source != FORMER or STUDY not in known}
+
+
+def _level(found: list[Operand], evidence: Evidence, factor: float) -> Numbers | None:
     """Mean, 95 % interval and seeds in the table's unit; None where a part of it was not measured."""
     cells = [Cell(name="", of=operand, test="shown") for operand in found]
     seeds, _ = common_seeds(cells, evidence) if cells else ([], "")

@@ -15,9 +15,10 @@ REAL, FAKE = "#2a7f9e", "#d1603d"  # told apart in the common colour blindnesses
 INK, GREY = "#222222", "#8c8c8c"
 # further kinds, where there are more than two: of manipulations, and of arms
 PALETTE = (FAKE, "#b98a1c", "#8a5aa8", "#4d8f52", "#b04a78", "#6b6f2a", "#7a5642", "#3f6fb5")
-SOURCES = {"paper": INK, "study": "#6a4c9c", "here": "#b98a1c"}  # who measured it
+SOURCES = {"paper": INK, "study": "#6a4c9c", "former": "#a08fc4", "here": "#b98a1c"}  # who measured it
 LABELS = {"original": "real", "Deepfakes": "DF", "Face2Face": "F2F", "FaceSwap": "FS", "NeuralTextures": "NT"}
 SETS = {"ffpp": "FF++", "dfd": "DFD", "cdfv2": "CDF", "dfdc": "DFDC", "dfdcp": "DFDCP", "wdf": "WDF", "diff": "DiFF"}
+NAMES = {"paper": "paper", "study": "study", "former": "former study", "here": "this clone"}  # of the sources
 
 
 def theme() -> None:
@@ -99,7 +100,8 @@ def sources(label: str, *shown: str) -> "list[Line2D]":
     kinds: dict[str, tuple[str, dict[str, Any]]] = {
         "paper": ("paper", {"marker": "D", "ls": "", "mfc": "white"}),
         "study": (f"study ({label}), with 95 % intervals", ours),
-        "here": (f"this clone ({label})", ours),
+        "former": (f"{NAMES['former']} ({label})", ours),
+        "here": (f"{NAMES['here']} ({label})", ours),
     }
     return [Line2D([], [], c=SOURCES[name], label=kinds[name][0], **kinds[name][1]) for name in shown]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from dfrepro.report.beside import HERE, PAPER, SOURCES, STUDY
+from dfrepro.report.beside import PAPER, SOURCES
 from dfrepro.report.learned import brief
 from dfrepro.report.overview import COLOURS
 from dfrepro.report.plots import effect
@@ -106,7 +106,8 @@ def findings(verdicts: Sequence[Mapping[str, Any]], why: str, source: str = "stu
     """What the study, or another `source`, says of claims: a row each that was judged; the others in notes."""
     rows = [
         {"claim": v["title"], "statement": v["statement"], "paper": effect(v["printed_effect"], None),
-         f"{source} [95 %]": effect(v["effect"], v["interval"]), "seeds": str(len(v["seeds"]) or ""),
+         f"{source} [95 %]": effect(v["effect"], v["interval"]),
+         "seeds": f"{len(v['seeds']) or ''}" + (", former study" if v.get("former") else ""),
          "verdict": v["verdict"], "why": brief(v)}
         for v in verdicts if v["verdict"] not in UNJUDGED
     ]  # fmt: skip
@@ -180,7 +181,7 @@ def _source(part: pd.DataFrame, label: str) -> str:
     if source == PAPER:
         return PAPER
     many = f"{seeds[0]}–{seeds[-1]} seeds" if len(seeds) > 1 else f"{seeds[0]} seed" + ("s" if seeds[0] > 1 else "")
-    return f"{ {STUDY: 'study', HERE: 'this clone'}[source] } ({label}, {many})"
+    return f"{NAMES[source]} ({label}, {many})"
 
 
 def _value(values: pd.DataFrame, name: str, about: dict[str, Any]) -> str:

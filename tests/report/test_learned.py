@@ -151,10 +151,18 @@ def test_a_paper_without_claims_is_one_sentence(claims):
     assert learned.sentences("fpg", claims(1)) == ["The study has no claim of FPG."]
 
 
+@pytest.mark.parametrize(("numbers", "said"), [
+    ((4, 1), "**PEL**: confirmed, “It holds (1)”: +0.104 ["), ((3, 2), "**PEL**: refuted, “It holds (2)”: -0.104 ["),
+    ((6, 9, 13), "of 3 claims 1 are not run, 2 not decidable here (in 1 a baseline is close to chance)."),
+    ((4,), "nothing is decided yet; of 1 claims 0 are not run, 0 not decidable here."),
+])  # fmt: skip
+def test_a_line_is_of_the_first_claim_that_was_decided_or_of_what_stood_in_the_way(claims, numbers, said):
+    assert said in learned.line("pel", claims(*numbers))
+
+
 @pytest.mark.parametrize(("number", "said"), [
-    (6, "chance has AUC 0.51 on cdfv2, below 0.60: it ranks too little"),
-    (9, "gone on cdfv2 (video_auc) is not measured"), (11, "positive control not run: gone"),
-    (13, "missing: gone, 1 more"), (14, "Pictures"),
+    (6, "chance has AUC 0.51, below 0.60"), (9, "gone (video_auc) is not measured"),
+    (11, "positive control not run: gone"), (13, "missing: gone, 1 more"), (14, "Pictures"),
 ])  # fmt: skip
 def test_a_reason_is_brief(claims, number, said):
     assert learned.brief(claims(number)[0]) == said
@@ -169,4 +177,4 @@ def test_the_committed_page_is_written_from_the_committed_claims():
     written = json.loads(readme.source().read_text())
     page = (ROOT / "docs" / "learned.md").read_text()
     assert page == learned.page(written), "run `python -m dfrepro readme`"
-    assert len(re.findall("^## ", page, re.M)) == len({claim["paper"] for claim in written["claims"]})
+    assert len(re.findall(r"^## \[", page, re.M)) == len({claim["paper"] for claim in written["claims"]})

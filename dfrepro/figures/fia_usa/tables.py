@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from dfrepro.report import plots
-from dfrepro.report.beside import HERE, SOURCES, STUDY, levels
+from dfrepro.report.beside import HERE, SOURCES, levels
 from dfrepro.report.evidence import Evidence
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ def draw_reduction(cells: pd.DataFrame, label: str) -> "Figure":
                 axis.plot(part.level, part.value, "-o", ms=4, c=colour, label=name)
                 axis.fill_between(part.level, part.low, part.high, color=colour, alpha=0.15, lw=0)
             axis.set(title=title, xlabel="level", xticks=range(1, 6))
-        line[0].set_ylabel(f"change of video AUC, %\n({'study' if source == STUDY else 'this clone'}, {label} FF++)")
+        line[0].set_ylabel(f"change of video AUC, %\n({plots.NAMES[source]}, {label} FF++)")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 

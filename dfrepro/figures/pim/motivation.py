@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from dfrepro.report import plots
-from dfrepro.report.beside import HERE, PAPER, STUDY, pick
+from dfrepro.report.beside import PAPER, SOURCES, pick
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -15,7 +15,7 @@ METHODS = ["DF", "FS", "F2F", "NT"]
 
 def titles(label: str) -> dict[str, str]:
     """What a panel of each source is called."""
-    return {PAPER: "paper (FF++)", STUDY: f"study ({label})", HERE: f"this clone ({label})"}
+    return {source: f"{name} ({'FF++' if source == PAPER else label})" for source, name in plots.NAMES.items()}
 
 
 def cross_manipulation(cells: pd.DataFrame, label: str) -> dict[str, pd.DataFrame]:
@@ -30,7 +30,7 @@ def draw_shift_harm(cells: pd.DataFrame, label: str) -> "Figure":
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), sharey=True)
-    sources = [source for source in (PAPER, STUDY, HERE) if (cells["source"] == source).any()]
+    sources = [source for source in SOURCES if (cells["source"] == source).any()]
     rows = [(method, source) for method in ("DF", "F2F") for source in sources]
     for axis, (measure, title) in zip(axes, {"accuracy": "Accuracy", "log_loss": "Log-loss"}.items()):
         part = cells[cells["column"] == measure].set_index(["dataset", "source", "perturbation"])

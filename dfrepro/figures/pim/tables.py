@@ -1,6 +1,6 @@
 """PIM's and DualFlat's figures (TIFS 2024, Tables VI to IX, Figures 3 and 4): drawn from tables and maps."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import pandas as pd
 
 from dfrepro.figures.pim.motivation import titles
 from dfrepro.report import plots
-from dfrepro.report.beside import PAPER, SOURCES, pick
+from dfrepro.report.beside import FORMER, HERE, PAPER, SOURCES, STUDY, pick
 from dfrepro.report.contrast import common_seeds, contrast
 from dfrepro.report.effects import Effect
 from dfrepro.report.evidence import Evidence
@@ -69,12 +69,11 @@ def draw_sweep(tables: dict[str, tuple[pd.DataFrame, str]], label: str, measured
         for row, run in rows["run"].items():
             if run != BASELINE:
                 plots.dots(axis, int(row), PAPER, change[row], upright=True)
-        for (source, evidence), shift in zip(measured.items(), (0.16, 0.32)):
-            found = gains(evidence, list(rows["run"]))
+        for source, found in _gained(measured, list(rows["run"])).items():
             shown[source] = shown.get(source, False) or bool(found)
             for row, run in rows["run"].items():
                 if run in found:
-                    _dot(axis, int(row) + shift, source, found[run])
+                    _dot(axis, int(row) + (0.32 if source == HERE else 0.16), source, found[run])
         axis.axhline(0, c="0.6", lw=1, ls=":")
         ticks = [place for place, run in rows["run"].items() if run != BASELINE]
         axis.set(title=title, xlabel={"r": "r", "alpha": "α"}[column], xticks=ticks)
@@ -83,6 +82,15 @@ def draw_sweep(tables: dict[str, tuple[pd.DataFrame, str]], label: str, measured
     handles = plots.sources(label, *(source for source, there in shown.items() if there))
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return figure
+
+
+def _gained(measured: Mapping[str, Evidence], runs: Sequence[str]) -> dict[str, dict[str, Effect]]:
+    """`gains` of each source; of the former study only those that the study has not come to."""
+    found = {source: gains(evidence, runs) for source, evidence in measured.items()}
+    studied = found.get(STUDY, {})
+    return found | {
+        FORMER: {run: gain for run, gain in found.get(FORMER, {}).items() if run not in studied},
+    }
 
 
 def _dot(axis: "Axes", place: float, source: str, effect: Effect) -> None:
