@@ -16,7 +16,7 @@ import pandas as pd
 from dfrepro.report.beside import PAPER, SOURCES
 from dfrepro.report.learned import brief
 from dfrepro.report.overview import COLOURS
-from dfrepro.report.plots import effect
+from dfrepro.report.plots import NAMES, effect
 from dfrepro.report.verdict import VERDICTS
 
 DASH = "–"

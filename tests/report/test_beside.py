@@ -95,3 +95,12 @@ def test_one_sources_values_are_picked_by_printed_row():
     assert picked["wdf"].isna().all()
     assert len(picked) == len(ledger.table("pim", "VI"))
     assert re.match(r"\d", str(pick(cells, "paper", "cdf")["cdf"].iloc[0]))
+
+
+def test_the_former_study_stands_only_where_the_study_has_not_come_to_it():
+    measured = {
+        "study": evidence([("pim-ffpp", 0, "cdfv2", "video_auc", 0.8)]),
+        "former": evidence([("pim-ffpp", 0, test, "video_auc", 0.6) for test in ("cdfv2", "wdf")]),
+    }
+    ours = beside("pim", "VI", measured).query("source != 'paper'")
+    assert ours[["column", "source", "value"]].to_numpy().tolist() == [["cdf", "study", 80.0], ["wdf", "former", 60.0]]
