@@ -40,7 +40,7 @@ def beside(paper: str, identifier: str | int, measured: Mapping[str, Evidence], 
     for number, row in printed.iterrows():
         keys, run = {key: row[key] for key in spec.keys}, row.get("run", "")
         for name in spec.columns:
-            found = {PAPER: (row[name], np.nan, np.nan, 0, ())}
+            found: dict[str, Numbers] = {PAPER: (row[name], np.nan, np.nan, 0, ())}
             found |= _found(operands(row, spec, name), measured, spec.factor(name))
             rows += [
                 keys | dict(zip(COLUMNS, (number, run, name, source, *numbers)))
