@@ -18,6 +18,7 @@ Claim = Mapping[str, Any]
 Found = Mapping[Verdict, Sequence[Claim]]  # a paper's claims by verdict
 TITLES = {"pim": "PIM, DualFlat", **{paper: NAMES[paper] for paper in ("pel", "fia_usa", "focus", "fpg")}}
 MOST = 2  # claims of one verdict that are told with their statement; the others with their numbers
+SHOWN = 6  # titles of claims in a row
 CAUSES = {  # a part of a reason (dfrepro.report.gates, .verdict), and what it means
     r"has not learned": "a network has not learned",
     r"ranks too little": "a baseline is close to chance",
@@ -175,8 +176,11 @@ def _lacking(claim: Claim) -> list[str]:
 
 
 def _titles(claims: Sequence[Claim]) -> str:
-    """The titles of one paper's claims, its name once: "PIM 9, 10 and 20"."""
-    return _and([claims[0]["title"], *(claim["title"].rpartition(" ")[2] for claim in claims[1:])])
+    """The titles of one paper's claims, its name once: "PIM 9, 10 and 20"; of many, the first and their number."""
+    numbers = [claim["title"].rpartition(" ")[2] for claim in claims[1:]]
+    if len(claims) > SHOWN:
+        return f"{claims[0]['title']} and {len(numbers)} more"
+    return _and([claims[0]["title"], *numbers])
 
 
 def _because(claims: Sequence[Claim], most: int | None = None) -> str:

@@ -131,6 +131,11 @@ def test_claims_of_one_verdict_beyond_the_first_two_are_numbers_alone(claims):
     assert "; PEL 4: +0.104" in told
 
 
+def test_of_many_claims_that_decide_nothing_the_first_is_named(claims):
+    assert "Not decidable here, PEL 6 and 6 more: in" in " ".join(learned.sentences("pel", claims(*range(6, 13))))
+    assert "Not decidable here, PEL 6, 7 and 8: in" in " ".join(learned.sentences("pel", claims(6, 7, 8)))
+
+
 @pytest.mark.parametrize(("numbers", "said"), [
     ((1,), "exists beyond the paper's data"), ((2,), "did not carry over"), ((1, 2), "what was refuted did not carry"),
     ((4,), "within what seeds and people change"), ((6, 13), "neither for nor against the paper"),

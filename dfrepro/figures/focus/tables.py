@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from dfrepro import places
 from dfrepro.report import plots
 from dfrepro.report.beside import HERE, SOURCES, STUDY, levels
 from dfrepro.report.evidence import Evidence
@@ -27,14 +28,13 @@ DIRECT = {
     "mass, real": "map_mass_real", "mass, fake": "map_mass_fake", "mass, ratio": "map_mass_ratio",
     "Eq. 4 against Eq. 9": "eq4_eq9", "Sobel, interior": "sobel_interior",
 }  # fmt: skip
-PREFIX = "focus-map-"
 SETS = {"FF++": "ffpp", "CDF": "cdfv2", "DFDC": "dfdc", "DFDCP": "dfdcp", "WDF": "wdf"}
 
 
 def direct(measured: Mapping[str, Evidence]) -> pd.DataFrame:
     """How each kind of map agrees with the true masks of FF++ (dfrepro.report.beside.levels)."""
     columns = {title: {"metric": metric, "test": "ffpp"} for title, metric in DIRECT.items()}
-    rows = {name: PREFIX + kind for kind, name in KINDS.items()}
+    rows = {name: places.MAPS + kind for kind, name in KINDS.items()}
     return levels(rows, columns, measured, key="maps", title="Maps against true masks")
 
 
