@@ -23,7 +23,8 @@ DASH = "–"
 UNJUDGED = VERDICTS[-2:]  # not testable, not run
 NOT_RUN = VERDICTS[-1]
 WORDS = {"auc": "AUC", "eer": "EER", "ffpp": "FF++", "cdf": "CDF", "dfd": "DFD", "dfdc": "DFDC", "dfdcp": "DFDCP",
-         "wdf": "WDF", "ffiw": "FFIW", "diff": "DiFF", "fs": "FS", "fe": "FE", "pim": "PIM", "rgb": "RGB"}  # fmt: skip
+         "wdf": "WDF", "ffiw": "FFIW", "diff": "DiFF", "fs": "FS", "fe": "FE", "pim": "PIM", "rgb": "RGB",
+         "alpha": "α", "beta": "β", "plus": "+"}  # fmt: skip
 INTERVAL = re.compile(r"(.+?) (\[.+\])")
 NUMBER = re.compile(r"[-+−–]?[\d.,]*( \[.*\])?%?")
 
