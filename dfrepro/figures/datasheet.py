@@ -37,7 +37,7 @@ def overview(stores: dict[str, "FaceStore"]) -> pd.DataFrame:
             "partial videos": counts["partial"],
             "skipped videos": counts["skipped"],
         }
-    return pd.DataFrame(rows).T
+    return pd.DataFrame(rows).T.rename_axis("set").reset_index()
 
 
 def shared_identities(store: "FaceStore") -> dict[str, list[str]]:
