@@ -324,21 +324,25 @@ def _overview(helps: Mapping[str, str]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = parser().parse_args(argv)
-    try:
-        return args.function(args) or 0
-    except KeyboardInterrupt as stopped:
-        saved = f"{stopped}; " if str(stopped) else ""
-        print(f"dfrepro {args.command}: stopped; {saved}run the same command to go on", file=sys.stderr)
-        return 130
-    except WorkbookError as error:
-        return _print_error(args.command, error)
-    except OSError as error:
-        from dfrepro.files import refusal
+    from dfrepro.terminal import print_anything, told_to_stop
 
-        if (known := refusal(error, error.filename or "")) is None:
-            raise
-        return _print_error(args.command, known)
+    print_anything()
+    args = parser().parse_args(argv)
+    with told_to_stop() as status:
+        try:
+            return args.function(args) or 0
+        except KeyboardInterrupt as stopped:
+            saved = f"{stopped}; " if str(stopped) else ""
+            print(f"dfrepro {args.command}: stopped; {saved}run the same command to go on", file=sys.stderr)
+            return status()
+        except WorkbookError as error:
+            return _print_error(args.command, error)
+        except OSError as error:
+            from dfrepro.files import refusal
+
+            if (known := refusal(error, error.filename or "")) is None:
+                raise
+            return _print_error(args.command, known)
 
 
 def _print_error(command: str, error: WorkbookError) -> int:
