@@ -36,8 +36,8 @@ SHORTER = (
 PAGE = """# What we learned
 
 From the study's claims.json{about}, by `python -m dfrepro readme`. Effects are positive as the paper claims, with 95 %
-intervals; "former study": on other stand-in videos. The bench is stand-in videos and small networks: nothing here speaks
-of a paper's own numbers.
+intervals; "former study": on other stand-in videos. The bench is stand-in videos and small networks: nothing
+here speaks of a paper's own numbers.
 [Every claim](claims.md) · [how a verdict comes about](verdicts.md)
 """
 
