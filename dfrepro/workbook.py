@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from dfrepro.methods.focus.maps import ForgeryMaps
     from dfrepro.report.compare import Comparison
 
-MAP_RUN = "focus-map-"  # what maps are called among runs: "focus-map-attention"
 MEASURED = ["dataset", "metric", "value", "run", "seed"]
 
 
@@ -90,7 +89,7 @@ class Workbook:
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=MEASURED)
 
     def _measured(self, name: str, seed: int) -> list[pd.DataFrame]:
-        made = name.removeprefix(MAP_RUN)
+        made = name.removeprefix(places.MAPS)
         of_maps = name != made and made in self.params.maps
         maps = self.maps(made, seed) if of_maps else None
         parts = [] if maps is None else [maps.measured.assign(run=name, seed=seed)]

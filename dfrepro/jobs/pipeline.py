@@ -136,7 +136,7 @@ def train(p: Params, run: str, seed: int) -> None:
     from dfrepro.jobs.train import train_run
 
     spec, needed = p.spec(run, seed), inputs(p, run, seed)
-    made_by_it = [places.maps_folder(p, name, seed) for name, maps in p.maps.items() if maps.run == run]
+    made_by_it = [places.maps_folder(p, name, seed) for name, declared in p.maps.items() if declared.run == run]
     for folder in (places.scores_folder(p, run, seed), *made_by_it):  # killed later on, new weights would keep old ones
         shutil.rmtree(folder, ignore_errors=True)
     with _threads(p), _state(p, "runs", f"{run}-{seed}") as resume:
