@@ -7,6 +7,7 @@ from dfrepro.params import Params
 
 NOTEBOOKS = ROOT / "notebooks"
 GRID_LOCK = ROOT / "grid" / "dvc.lock"
+MAPS = "focus-map-"  # what is measured on maps goes by this and their name, which may be a run's own (papers/focus)
 STUDY = ROOT / "results" / "study"
 FORMER = ROOT / "results" / "former"  # the study before it, of a stand-in and networks that are no more
 
@@ -16,6 +17,8 @@ def faces_folder(p: Params, dataset: str) -> Path:
 
 
 def run_folder(p: Params, run: str, seed: int) -> Path:
+    if run in p.imports:
+        return p.imports[run].folder  # of no scale and no seed
     return p.artifacts / "runs" / run / str(seed)
 
 

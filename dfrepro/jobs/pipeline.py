@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dfrepro import places
 from dfrepro.errors import WorkbookError
@@ -136,7 +136,7 @@ def train(p: Params, run: str, seed: int) -> None:
     from dfrepro.jobs.train import train_run
 
     spec, needed = p.spec(run, seed), inputs(p, run, seed)
-    made_by_it = [places.maps_folder(p, name, seed) for name, maps in p.maps.items() if maps.run == run]
+    made_by_it = [places.maps_folder(p, name, seed) for name, declared in p.maps.items() if declared.run == run]
     for folder in (places.scores_folder(p, run, seed), *made_by_it):  # killed later on, new weights would keep old ones
         shutil.rmtree(folder, ignore_errors=True)
     with _threads(p), _state(p, "runs", f"{run}-{seed}") as resume:
@@ -285,6 +285,8 @@ def notebook(p: Params, name: str) -> None:
     """Execute a notebook; its outputs appear only if every cell ran."""
     import papermill
 
+    from dfrepro.jobs.kernel import OwnKernel, with_a_home
+
     _notebook(name)
     (p.artifacts / "figures" / name).mkdir(parents=True, exist_ok=True)
     failed = p.artifacts / "failed" / f"{name}.ipynb"
@@ -292,9 +294,11 @@ def notebook(p: Params, name: str) -> None:
     os.environ.pop("MPLBACKEND", None)  # the kernel's own shows figures; a shell's `agg` would not
     if p.sizes.threads:  # as for trainings and scores: what is drawn does not depend on the number of cores
         os.environ["OMP_NUM_THREADS"] = str(p.sizes.threads)
+    with_a_home()
     try:
         papermill.execute_notebook(
             places.NOTEBOOKS / f"{name}.ipynb", failed, parameters={"scale": p.scale}, kernel_name="python3",
+            language="python", kernel_manager_class=OwnKernel,  # whatever an editor left out and a site calls python3
             extra_arguments=["--IPKernelApp.log_level=40"],  # else each says that it listens on this machine's own TCP
             progress_bar="TQDM_DISABLE" not in os.environ,
         )  # fmt: skip
@@ -312,6 +316,8 @@ def publish(p: Params) -> None:
     """Copy the outputs of the executed notebooks into notebooks/, cell by cell, leaving code and prose as they are."""
     import nbformat
 
+    from dfrepro.jobs.kernel import KERNELSPEC
+
     for executed in sorted((p.artifacts / "notebooks").glob("[!.]*.ipynb")):
         source = nbformat.read(places.NOTEBOOKS / executed.name, as_version=4)
         done = [
@@ -327,21 +333,31 @@ def publish(p: Params) -> None:
         for cell, ran in zip(source.cells, done):
             if cell.cell_type == "code":
                 count += 1
-                cell.outputs, cell.execution_count = ran.outputs, count
+                cell.outputs, cell.execution_count = [each for each in ran.outputs if not _bar(each)], count
                 for output in cell.outputs:
                     if "execution_count" in output:
                         output.execution_count = count
-                    _lighten(output.get("data", {}), executed.stem)
+                    _lighten(output, executed.stem)
+        source.metadata.setdefault("kernelspec", KERNELSPEC)  # some editors leave it out, and nbval asks for it
         with atomic_file(places.NOTEBOOKS / executed.name) as partial:
             nbformat.write(source, partial)
 
 
-def _lighten(data: dict[str, str], notebook: str) -> None:
+def _bar(output: dict[str, Any]) -> bool:
+    """Whether an output is a progress bar's widget and nothing else: without a kernel it is a dead line."""
+    data = output.get("data", {})
+    return "application/vnd.jupyter.widget-view+json" in data and "image/png" not in data
+
+
+def _lighten(output: dict[str, Any], notebook: str) -> None:
     """Make an output fit for git and for a reader without a kernel: small pictures, no dead sliders, pages as files."""
+    data = output.get("data", {})
     if "image/png" in data:
         data.pop("application/vnd.jupyter.widget-view+json", None)
         if len(data["image/png"]) > LARGE:
             data["image/jpeg"] = _jpeg(data.pop("image/png"))
+            if "image/png" in output.get("metadata", {}):  # its size and its text for who cannot see it
+                output["metadata"]["image/jpeg"] = output["metadata"].pop("image/png")
     if page := re.search(r'srcdoc="([^"]*)"', data.get("text/html", "")):
         with atomic_file(places.NOTEBOOKS / "explorer" / f"{notebook}.html") as partial:
             partial.write_text(html.unescape(page[1]), encoding="utf-8")
