@@ -119,17 +119,16 @@ class Workbook:
     def verdicts(
         self, claims: Iterable[str], scores: pd.DataFrame, measured: pd.DataFrame | None = None
     ) -> pd.DataFrame:
-        """One row a cell of the named claims: the paper's effect, ours with a 95 % interval, and the verdict.
+        """One row a cell of the named claims: the paper's effect, ours with its interval, and the verdict.
 
-        Intervals are over videos and, where there is more than one, over seeds (dfrepro.report.verdict).
+        Intervals are over people and, where there is more than one, over seeds (dfrepro.report.verdict).
         """
+        from dfrepro.report import collect
         from dfrepro.report.claims import as_dict
-        from dfrepro.report.evidence import Evidence
         from dfrepro.report.schema import load_claims
         from dfrepro.report.verdict import judge
 
-        p = self.params
-        evidence = Evidence(measured, scores, trained_on=p.trained_on)
+        evidence = collect.joined(self.params, measured, scores)
         wanted = set(claims)
         judged = [as_dict(judge(claim, evidence)) for claim in load_claims() if claim.id in wanted]
         rows = [
@@ -151,14 +150,15 @@ class Workbook:
     def found(self, *claims: str) -> pd.DataFrame:
         """What the committed study found, whatever this clone has run: one row a claim of a paper, or a claim by id.
 
-        Columns, as text: claim, statement, paper (its printed effect), study (effect and 95 % interval), seeds, verdict
+        Columns, as text: claim, statement, paper (its printed effect), study (effect and interval), seeds, verdict
         and why. Effects are in the metric's unit, AUC and accuracy in [0, 1], positive as the paper claims.
         """
         judged = read_json(places.STUDY / "claims.json")["claims"]
         rows = [
             {"claim": claim["title"], "statement": claim["statement"],
              "paper": plots.effect(claim["printed_effect"], None),
-             "study [95 %]": plots.effect(claim["effect"], claim["interval"]), "seeds": str(len(claim["seeds"]) or ""),
+             "study [interval]": plots.effect(claim["effect"], claim["interval"]),
+             "seeds": str(len(claim["seeds"]) or ""),
              "verdict": claim["verdict"], "why": claim["reason"]}
             for claim in judged if {claim["paper"], claim["id"]} & set(claims)
         ]  # fmt: skip
