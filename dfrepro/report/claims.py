@@ -199,7 +199,7 @@ def print_table(verdicts: list[dict[str, Any]]) -> None:
 
 def _wrapped(text: str, width: int, indent: int) -> list[str]:
     """The lines of a reason that begins `indent` characters into a line, but not in less than a third of it."""
-    return textwrap.wrap(text, max(width - indent, width // 3, 24)) or [""]
+    return textwrap.wrap(text, max(width - indent, width // 3, 24), break_on_hyphens=False) or [""]
 
 
 def _seeds(verdict: Mapping[str, Any]) -> str:
