@@ -94,6 +94,25 @@ def _block(writer: Any, node: nodes.Node) -> None:
     raise nodes.SkipNode
 
 
+LANGUAGES = {"py": "python", "diff": "diff", "yaml": "yaml", "csv": "text"}
+
+
+def shown(app: Sphinx, page: str, source: list[str]) -> None:
+    """Links to papers lead to the book's own pages of them, and a file that stands on a line of its own is shown.
+
+    Shown are CSVs of docs/tables, as tables, and docs/examples, as code.
+    """
+    source[0] = re.sub(r"\(\.\./papers/(\w+)/README\.md\)", r"(_papers/\1.md)", source[0])
+    table = r":::{csv-table} {download}`\1 <\2>`\n:file: \2\n:header-rows: 1\n:::"
+    text = re.sub(r"^\[([^\]\n]+)\]\((tables/[\w-]+\.csv)\)$", table, source[0], flags=re.M)
+    source[0] = re.sub(r"^\[([^\]\n]+)\]\((examples/[\w./-]+\.(\w+))\)$", _example, text, flags=re.M)
+
+
+def _example(found: re.Match[str]) -> str:
+    name, path, suffix = found.groups()
+    return f":::{{literalinclude}} {path}\n:language: {LANGUAGES[suffix]}\n:caption: {name}\n:::"
+
+
 def flowcharts(app: Sphinx, document: nodes.document) -> None:
     """Mermaid's source, where a page has any, becomes a picture."""
     for block in list(document.findall(nodes.literal_block)):
@@ -222,6 +241,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_html_math_renderer("svg", inline_renderers=(_inline, None), block_renderers=(_block, None))
     app.add_css_file("book.css")
     app.add_js_file("book.js")
+    app.connect("source-read", shown)
     app.connect("doctree-read", flowcharts)
     app.connect("autodoc-process-docstring", as_rst, priority=100)  # before napoleon's
     return {"parallel_read_safe": True, "parallel_write_safe": True}

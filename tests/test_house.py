@@ -9,7 +9,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = (  # from the ground up: a room may import those before it
-    "errors", "files", "params", "places", "data", "forge", "nets", "evaluate", "train", "methods", "jobs", "report",
+    "errors", "terminal",
+    "files", "params", "places", "data", "forge", "nets", "evaluate", "train", "methods", "jobs", "report",
     "protocol",
     "workbook", "figures", "score", "__main__",
 )  # fmt: skip

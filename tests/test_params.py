@@ -198,8 +198,7 @@ def test_defaults_that_decide_results_are_what_they_were():
     assert {key: training[key] for key in training.keys() - {"epochs", "batch", "frames", "optimiser", "lr"}} == {
         "weight_decay": 0.0, "momentum": 0.9, "betas": (0.9, 0.999), "eps": 1e-8, "schedule": "cosine", "warmup": 0.0,
         "images_per_epoch": None, "label_smoothing": 0.0, "validation": 144, "select": "last", "workers": 0,
-        "precision": "32-true",
-        "channels_last": False, "compile": False,
+        "precision": "32-true", "channels_last": False, "compile": False,
     }  # fmt: skip
     run = params.Run().model_dump()
     assert run == {

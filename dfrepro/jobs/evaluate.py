@@ -56,16 +56,16 @@ def evaluate_run(
     spec = checkpoint.load_meta(trained)["spec"]
     detector = load_detector(trained)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    found = {}
+    found: dict[str, dict[str, Predictions]] = {}
     for name, store in stores.items():
         rows, own = select(store.manifest, split="test", frames=frames), name == spec["data"]["dataset"]
         few = some_people(store.manifest, rows, corrupted)
-        seen = [(rows, _probes(spec))] if own else [(rows, {CLEAN: None})]
+        looks: list[tuple[np.ndarray, dict[str, Probe]]] = [(rows, _probes(spec) if own else {CLEAN: None})]
         if own and conditions:  # a face passes once under each: together, where all of them are seen
-            probes = corruptions(conditions)
-            seen = [*seen, (few, probes)] if len(few) < len(rows) else [(rows, _probes(spec) | probes)]
+            altered: dict[str, Probe] = {**corruptions(conditions)}
+            looks = [*looks, (few, altered)] if len(few) < len(rows) else [(rows, _probes(spec) | altered)]
         found[name] = {}
-        for part, probes in seen:
+        for part, probes in looks:
             found[name] |= predict_under(
                 detector, store, part, probes, size=window(spec, store.meta), batch=batch, device=device,
                 corrupted_at=spec["backbone"]["image_size"],
@@ -123,7 +123,10 @@ def with_reals_of(own: Predictions, other: Predictions) -> Predictions:
 
 def _probes(spec: dict[str, Any]) -> dict[str, Probe]:
     """What all of the in-domain test set is seen through, by name."""
-    return {CLEAN: None} | ({"shifted": StatisticShift()} if spec["detector"]["kind"] == "backbone" else {})
+    probes: dict[str, Probe] = {CLEAN: None}
+    if spec["detector"]["kind"] == "backbone":
+        probes["shifted"] = StatisticShift()
+    return probes
 
 
 def _separability(spec: dict[str, Any], under: Mapping[str, Predictions]) -> list[Measurement]:

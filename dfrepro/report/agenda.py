@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dfrepro import places
 from dfrepro.params import Params
-from dfrepro.report.collect import MAPS
 from dfrepro.report.schema import Claim, Operand
 
 GUESS = 120.0  # seconds of a training and its scoring that nobody has measured
@@ -41,10 +41,10 @@ def need(claim: Claim, p: Params) -> Need:
     """What a claim needs of runs and maps that are declared; a run that is not is left aside."""
     runs, maps = set[str](), set[str]()
     for operand in operands(claim):
-        name = operand.run.removeprefix(MAPS)
+        name = operand.run.removeprefix(places.MAPS)
         if operand.run in p.runs:
             runs.add(operand.run)
-        if operand.run.startswith(MAPS) and name in p.maps:
+        if operand.run.startswith(places.MAPS) and name in p.maps:
             maps.add(name)
     maps |= {p.runs[run].detector.maps for run in runs} - {""}
     runs |= {p.maps[name].run for name in maps} - {""}

@@ -21,7 +21,7 @@ from dfrepro.report.evidence import Evidence
 from dfrepro.report.plots import effect
 from dfrepro.report.power import power
 from dfrepro.report.schema import PAPERS, Claim, Operand, load_claims
-from dfrepro.report.verdict import FINAL, VERDICTS, CellVerdict, ClaimVerdict, ControlVerdict, judge, printed_effect
+from dfrepro.report.verdict import DECIDED, VERDICTS, CellVerdict, ClaimVerdict, ControlVerdict, judge, printed_effect
 
 COLOURS = dict(zip(VERDICTS, ("green", "red", "magenta", "yellow", "cyan", "dim", "dim")))
 
@@ -48,13 +48,20 @@ def needed_runs(papers_root: Path = PAPERS) -> dict[str, list[str]]:
 
 
 def write_claims(
-    evidence: Evidence, out: Path, papers_root: Path = PAPERS, *, about: Mapping[str, Any] | None = None
+    evidence: Evidence,
+    out: Path,
+    papers_root: Path = PAPERS,
+    *,
+    about: Mapping[str, Any] | None = None,
+    former: Mapping[str, dict[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
     """Judge every claim on `evidence`, write `out` (claims.json) and return the verdicts.
 
-    `about` says what was measured where (scale, grid, seeds, data) and stands at the head of the file.
+    `about` says what was measured where (scale, grid, seeds, data) and stands at the head of the file. `former`:
+    verdicts by title, of another study, for claims that this evidence has no run of.
     """
     verdicts = [as_dict(judge(claim, evidence)) for claim in load_claims(papers_root)]
+    verdicts = [(former or {}).get(v["title"], v) if v["verdict"] == "not run" else v for v in verdicts]
     counts = Counter(verdict["verdict"] for verdict in verdicts)
     head = {"about": dict(about or {}), "counts": {name: counts[name] for name in VERDICTS}}
     write_json(out, head | {"claims": verdicts})
@@ -71,7 +78,7 @@ def as_dict(verdict: ClaimVerdict) -> dict[str, Any]:
         "verdict": verdict.verdict, "reason": "; ".join(filter(None, (verdict.reason, wanting))),
         "missing": list(verdict.missing), **_effect(found),
         "one_seed": found is not None and len(found.seeds) == 1, "look": verdict.look,
-        "next_look": looks.following(len(found.seeds)) if found is not None and verdict.verdict not in FINAL else None,
+        "next_look": None if found is None or verdict.verdict in DECIDED else looks.following(len(found.seeds)),
         "printed_effect": printed_effect(claim.primary), "printed_holds": _printed_holds(claim),
         "power": {"confirms": can.confirms, "smallest": can.smallest, "seeds": can.seeds},
         "cells": [_cell(cell, cell.cell in claim.primary) for cell in verdict.cells],

@@ -23,7 +23,6 @@ from dfrepro.report.evidence import GENERATOR, KEYS, VIDEO, Evidence
 from dfrepro.report.people import COLUMNS
 
 MEASURED = ["dataset", "metric", "value"]
-MAPS = "focus-map-"  # maps are measured under this name, with a network or without (papers/focus)
 
 
 def evidence(p: Params) -> Evidence:
@@ -66,7 +65,7 @@ def _read_kept(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def joined(p: Params, measured: pd.DataFrame | None, scores: pd.DataFrame | None) -> Evidence:
     """Both as evidence that knows what each run was trained on and which networks are behind it."""
-    networks = {f"{MAPS}{name}": maps.run or "" for name, maps in p.maps.items()}
+    networks = {f"{places.MAPS}{name}": maps.run or "" for name, maps in p.maps.items()}
     supervisors = {name: p.maps[run.detector.maps].run or "" for name, run in p.runs.items() if run.detector.maps}
     return Evidence(measured, scores, trained_on=p.trained_on, networks=networks, supervisors=supervisors)
 
@@ -138,7 +137,7 @@ def measured(p: Params) -> pd.DataFrame:
     parts = [pd.DataFrame(columns=["run", "seed", *MEASURED])]
     for name in p.maps:
         for seed in p.seeds:
-            parts += _read(places.maps_folder(p, name, seed), f"{MAPS}{name}", seed)
+            parts += _read(places.maps_folder(p, name, seed), f"{places.MAPS}{name}", seed)
     for run, seed, folder in _scored(p):
         parts += _read(folder, run, seed)
         told = _training(p, run, seed)

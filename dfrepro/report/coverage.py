@@ -4,8 +4,8 @@ A simulated study has `cells` methods and one baseline, `seeds` trainings of eac
 of people, each with two reals and two fakes. Margins are the sum of what a person, a video, a method on a video, a
 seed on a whole set and a seed on a video do, so that AUCs agree within people, between methods and between seeds as
 trained detectors' do. With several `generators`, seed s belongs to generator s mod their number: each has people of its
-own, and a training set of its own that moves all of its runs. `python -m dfrepro.report.coverage` writes the tables of
-docs/verdicts.md.
+own, and a training set of its own that moves all of its runs. `python -m dfrepro.report.coverage` prints the tables of
+docs/tables/coverage.csv, draws.csv and looks.csv.
 """
 
 from collections.abc import Iterator

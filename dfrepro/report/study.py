@@ -29,16 +29,16 @@ from dfrepro import params, places
 from dfrepro.errors import WorkbookError
 from dfrepro.files import ROOT, atomic_file, atomic_folder, read_json, write_json
 from dfrepro.jobs.repair import LOCKS, parsed, repair
+from dfrepro.report import judge
 from dfrepro.report.agenda import Item, agenda
-from dfrepro.report.claims import write_claims
-from dfrepro.report.collect import kept
+from dfrepro.report.looks import LOOKS as LEVELS
 from dfrepro.report.schema import load_claims
+from dfrepro.report.verdict import DECIDED
 
 CLONES, RESULTS = ROOT / "build" / "study", places.STUDY
 SCALE, GRID = "study", "full"
 SEEDS_A_DRAW = 5
-LOOKS = (5, 10, 20, 40)
-DECIDED = ("confirmed", "refuted", "smaller than printed")
+LOOKS = tuple(LEVELS)
 
 
 def generator(seed: int) -> int:
@@ -92,7 +92,8 @@ def _decided() -> set[str]:
     path = RESULTS / "claims.json"
     if not path.exists() or not (RESULTS / "provenance.json").exists():
         return set()
-    return {claim["title"] for claim in read_json(path)["claims"] if claim["verdict"] in DECIDED}
+    judged = read_json(path)["claims"]
+    return {claim["title"] for claim in judged if claim["verdict"] in DECIDED and not claim.get("former")}
 
 
 def seconds() -> pd.DataFrame:
@@ -214,9 +215,12 @@ def collect() -> list[dict[str, Any]]:
     took = seconds()
     with atomic_file(RESULTS / "seconds.csv") as partial:
         took[["draw", "stage", "seconds"]].to_csv(partial, index=False, float_format="%.1f")
-    about = {"scale": SCALE, "grid": GRID, "seeds": sorted(s for draw in draws.values() for s in draw["seeds"])}
-    p = params.load(**about)
-    verdicts = write_claims(kept(p, RESULTS / "evidence"), RESULTS / "claims.json", about=about | {"data": "standin"})
+    about: dict[str, Any] = {
+        "scale": SCALE,
+        "grid": GRID,
+        "seeds": sorted(s for draw in draws.values() for s in draw["seeds"]),
+    }
+    verdicts = judge.study(about | {"data": "standin"})
     provenance = {
         **about, "draws": draws, "core_hours": round(took["seconds"].sum() / 3600, 2),
         "seeds_by_claim": {v["title"]: len(v["seeds"]) for v in verdicts if v["seeds"]},

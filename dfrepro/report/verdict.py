@@ -37,8 +37,8 @@ Verdict = Literal[
 VERDICTS: tuple[Verdict, ...] = (
     "confirmed", "refuted", "smaller than printed", "inconclusive", "not decidable here", "not testable", "not run",
 )  # fmt: skip
+DECIDED = VERDICTS[:3]  # those after which no further look is taken
 JUDGED = VERDICTS[:4]  # those that an interval decides
-FINAL = VERDICTS[:3]  # those after which no further look is taken
 NO_INTERVAL = "one seed and no scores of videos: no interval can be given"
 ONE_SEED = "one seed: other seeds are in no interval"
 
@@ -108,7 +108,7 @@ def judge(claim: Claim, evidence: Evidence) -> ClaimVerdict:
         return _judge(claim, evidence.only(seeds) if seeds else evidence, looks.LEVEL, reason)
     for look in steps:
         found = _judge(claim, evidence.only(seeds[:look]), looks.level(look), reason)
-        if found.verdict in FINAL:
+        if found.verdict in DECIDED:
             break
     return found
 

@@ -157,18 +157,18 @@ def test_what_was_found_is_joined_by_draw_and_judged_with_where_it_comes_from(el
         seconds.parent.mkdir(parents=True)
         seconds.write_text(f"stage,seconds\ntrain@erm-df-{seeds[0]},1800.0\nfaces@dfd,1800.0\n")
     monkeypatch.setattr(study.sys, "executable", "true")
-    monkeypatch.setattr(study, "kept", lambda p, folder: sorted(path.name for path in folder.iterdir()))
     judged = [
         {"title": "PIM 1", "seeds": [1, 6], "verdict": "confirmed"},
         {"title": "PIM 2", "seeds": [], "verdict": "x"},
     ]
 
-    def written(evidence, path, about):
-        assert evidence == ["draw-0", "draw-1"]
-        write_json(path, {"about": about, "claims": judged})
+    def written(about):
+        assert about == {"scale": "study", "grid": "full", "seeds": [1, 6], "data": "standin"}
+        assert sorted(path.name for path in (study.RESULTS / "evidence").iterdir()) == ["draw-0", "draw-1"]
+        write_json(study.RESULTS / "claims.json", {"about": about, "claims": judged})
         return judged
 
-    monkeypatch.setattr(study, "write_claims", written)
+    monkeypatch.setattr(study.judge, "study", written)
     assert study.collect() == judged
     provenance = read_json(study.RESULTS / "provenance.json")
     assert provenance["draws"] == {
