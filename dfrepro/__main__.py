@@ -40,10 +40,11 @@ def runs(args: argparse.Namespace) -> None:
     from dfrepro.report import told
 
     p = params.load()
-    names = told.chosen(p, args.runs) if args.runs else [name for name in p.runs if args.all or p.in_grid(name)]
+    every = (*p.runs, *p.imports)
+    names = told.chosen(p, args.runs) if args.runs else [name for name in every if args.all or p.in_grid(name)]
     console = Console()
     console.print(told.listing(p, names))
-    hidden = 0 if args.runs else len(p.runs) - len(names)
+    hidden = 0 if args.runs else len(every) - len(names)
     more = f"{hidden} more runs in the full grid: `python -m dfrepro runs --all`. " if hidden else ""
     seeds = ", ".join(map(str, p.seeds))
     console.print(
@@ -103,10 +104,13 @@ def evaluate(args: argparse.Namespace) -> None:
 def _stage(args: argparse.Namespace, what: str) -> None:
     """A stage's command by hand, and what came of it."""
     from dfrepro import params
+    from dfrepro.jobs import ready
     from dfrepro.jobs.commands import first
     from dfrepro.report import told
 
     p = params.load()
+    if args.run in p.imports:  # of no stage of dvc.yaml: what it reads is provided here
+        ready.faces_for(p, args.run)
     args.stage(p, args)
     print(getattr(told, what)(p, args.run, first(p, args)))
 
@@ -156,6 +160,18 @@ def score(args: argparse.Namespace) -> int:
     from dfrepro.score import score as run
 
     return run(params.load(), args.path, args.run, seed=args.seed, out=args.out, frames=args.frames, faces=args.faces)
+
+
+def import_(args: argparse.Namespace) -> None:
+    from dfrepro import params
+    from dfrepro.jobs.imports import Source, import_run
+
+    words = {key: getattr(args, key) for key in Source.__dataclass_fields__ if getattr(args, key, None) is not None}
+    if args.classes:
+        words["classes"] = tuple(args.classes.split(","))
+    for note in import_run(params.load(), args.name, args.file, Source(**words), overwrite=args.overwrite):
+        print(note)
+    print(f"in imports/{args.name}\nnext: python -m dfrepro evaluate {args.name}")
 
 
 def protocol(args: argparse.Namespace) -> None:
@@ -236,7 +252,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", help=argparse.SUPPRESS)
 
     def command(function: Callable, help: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(function.__name__, help=help, description=help)
+        sub = commands.add_parser(function.__name__.rstrip("_"), help=help, description=help)
         sub.set_defaults(function=function)
         return sub
 
@@ -274,6 +290,8 @@ def parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--frames", type=int, default=32, help="frames a video, equally spaced (default 32)")
     sub.add_argument("--faces", choices=["highest", "mean"], default="highest", help="an input's score, of its faces'")
+    sub = command(import_, "make a run of someone else's checkpoint: evaluate, score, cards and notebooks take it")
+    _add_import(sub)
     sub = command(
         protocol, "measure a trained run under protocols.yaml's protocols, without training: AUC and intervals"
     )
@@ -318,6 +336,29 @@ def _overview(helps: Mapping[str, str]) -> str:
             if name in helps:
                 lines += wrap(helps[name], 79, initial_indent=f"  {name:<12}", subsequent_indent=" " * 14)
     return "\n".join([*lines, "", "python -m dfrepro COMMAND --help says more of each."])
+
+
+def _add_import(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("name", help="what the run is to be called")
+    sub.add_argument("file", type=Path, help="safetensors, a torch file of tensors, or a Python file with `predict`")
+    sub.add_argument("--as", dest="kind", required=True, metavar="KIND", help="docs/checkpoints.md lists the kinds")
+    sub.add_argument("--backbone", help="timm's name of the network, where the kind does not say")
+    sub.add_argument("--image-size", type=int, help="side of the network's input in pixels")
+    sub.add_argument("--crop", type=float, help="margin a side that the network sees, as a share of the face box")
+    sub.add_argument("--mean", type=float, nargs=3, help="of pictures in [0, 1]; default, the kind's or timm's")
+    sub.add_argument("--std", type=float, nargs=3)
+    sub.add_argument(
+        "--classes", help="what the outputs stand for: real,fake (default); fake,real; or fake, a sigmoid's"
+    )
+    sub.add_argument("--head", help="the classifier's name in the file, where several would do")
+    sub.add_argument("--key", help="where the network is in a file that holds several")
+    sub.add_argument("--drop", help="regular expression of tensors that may be left out")
+    sub.add_argument(
+        "--trained-on", help="a name under `datasets`: its test set counts as in-domain (default ffpp-c23)"
+    )
+    sub.add_argument("--python", help="the interpreter for a Python file's own environment (it needs numpy)")
+    sub.add_argument("--timeout", type=float, help="seconds for a Python file to answer a batch (default 300)")
+    sub.add_argument("--overwrite", action="store_true", help="replace an import of that name")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

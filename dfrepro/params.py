@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dfrepro.errors import WorkbookError
-from dfrepro.files import ROOT
+from dfrepro.files import ROOT, read_json
 
 Scale = Literal["smoke", "laptop", "study", "paper"]
 Grid = Literal["core", "full"]
@@ -27,6 +27,7 @@ M = TypeVar("M", bound="Model")
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 STANDIN = "standin"  # the word that stands for "the set that the workbook generates" where a folder is expected
+IMPORTS = ROOT / "imports"  # folders of runs that were trained elsewhere
 PARTS = ("step", "options", "evaluation")  # of a recipe, beside settings of the training
 START = "start:"  # a backbone's `pretrained` that names one of the scale's starts
 OWN = "manifest"  # the layout of one's own files: their set goes by the name that it is declared under
@@ -233,6 +234,14 @@ class Run(Model):
     training: dict[str, Any] = {}  # this run's exceptions from the scale's `training` and its recipe
 
 
+class Import(Model):
+    """A run that was trained elsewhere (`dfrepro.jobs.imports`): its folder, what is declared of it, and its `spec`."""
+
+    folder: Path
+    run: Run
+    spec: dict[str, Any]
+
+
 class Params(Model):
     scale: Scale
     grid: Grid
@@ -242,6 +251,7 @@ class Params(Model):
     families: dict[str, Run] = {}  # what runs have in common
     runs: dict[str, Run]
     maps: dict[str, Maps] = {}
+    imports: dict[str, Import] = {}  # not in params.yaml: what imports/ holds
     core: frozenset[str]  # not in params.yaml: the runs that stand there, and not in grid/params.yaml
     core_maps: frozenset[str]  # likewise
     sizes: ScaleParams  # not in params.yaml: the scale's file
@@ -311,13 +321,15 @@ class Params(Model):
         return ROOT / "results" / self.scale
 
     def run(self, name: str) -> Run:
-        _declared(name, self.runs, "run", "runs", where="params.yaml")
-        return self.runs[name]
+        """A run's declaration: of params.yaml and its grid, or an imported one's."""
+        known = self.runs | {other: each.run for other, each in self.imports.items()}
+        _declared(name, known, "run", "runs", where="params.yaml")
+        return known[name]
 
     @property
     def trained_on(self) -> dict[str, str]:
         """The set that each run trains on, by its layout's name, as scores have it: "ffpp", or "ffpp/Deepfakes"."""
-        return {name: self._own_set(run) for name, run in self.runs.items()}
+        return {name: self._own_set(self.run(name)) for name in (*self.runs, *self.imports)}
 
     def _own_set(self, run: Run) -> str:
         layout, fakes = self.scored_as(run.data.dataset), run.data.manipulations
@@ -331,7 +343,7 @@ class Params(Model):
     def in_grid(self, name: str) -> bool:
         """Whether a run is made. Raises `WorkbookError` for one that is not declared."""
         self.run(name)
-        return self.grid == "full" or name in self.core
+        return self.grid == "full" or name in self.core or name in self.imports
 
     def maps_in_grid(self, name: str) -> bool:
         """Whether these maps are made: they are in the grid, and the network that makes them is."""
@@ -382,6 +394,8 @@ class Params(Model):
 
     def spec(self, name: str, seed: int) -> dict[str, Any]:
         """Everything that decides the weights of one run and seed, as plain data for checkpoints and comparisons."""
+        if name in self.imports:
+            return self.imports[name].spec
         run = self.run(name)
         network = self.sizes.backbones[run.detector.backbone]
         return {
@@ -445,6 +459,7 @@ def load(path: Path | None = None, *, scale: str | None = None, **overrides: Any
     raw = read_yaml(path) | overrides
     raw |= {"core": list(raw.get("runs") or ()), "core_maps": list(raw.get("maps") or ())}
     _add_grid(raw, path.parent / "grid" / "params.yaml")
+    raw["imports"] = _imports(IMPORTS, raw.get("runs") or {})
     if isinstance(raw.get("runs"), dict):
         families = raw.get("families") or {}
         raw["runs"] = {name: _in_family(name, run, families) for name, run in raw["runs"].items()}
@@ -471,6 +486,22 @@ def _add_grid(raw: dict[str, Any], path: Path) -> None:
         if twice := sorted(set(ours) & set(entries)):
             raise WorkbookError(f"{section}.{twice[0]} is declared twice", where="grid/params.yaml", remedy="Keep one")
         raw[section] = {**ours, **entries}
+
+
+def _imports(folder: Path, runs: Any) -> dict[str, Any]:
+    """What the folders of imported runs say of them, by name."""
+    found = {}
+    for path in sorted(folder.glob("[!.]*/meta.json")):
+        name = path.parent.name
+        if name in runs:
+            raise WorkbookError(f"runs.{name} is imported too", where=path.parent, remedy="Rename one of the two")
+        try:
+            meta = read_json(path)
+            found[name] = {"folder": path.parent, "run": meta["run"], "spec": meta["spec"]}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            remedy = "Remove the folder and import it again"
+            raise WorkbookError(f"no import ({error!r})", where=path.parent, remedy=remedy) from None
+    return found
 
 
 def _in_family(name: str, run: Any, families: dict[str, Any]) -> Any:

@@ -17,6 +17,8 @@ def faces_folder(p: Params, dataset: str) -> Path:
 
 
 def run_folder(p: Params, run: str, seed: int) -> Path:
+    if run in p.imports:
+        return p.imports[run].folder  # of no scale and no seed
     return p.artifacts / "runs" / run / str(seed)
 
 

@@ -49,6 +49,7 @@ SIDE = 32  # of 40 pixels with margin .25, what the network sees with .1
 KINDS = {
     "backbone": "pim-ffpp", "pel": "pel-full", "fia_usa": "fiausa-full", "focus": "focus-map-focus",
     "tokens": "focus-map-vit", "focus_evaluation": "focus-eval-focus", "fpg": "fpg-full",
+    "foundation": "foundation-norms",
 }  # fmt: skip
 HOSTILE = "<img src=x onerror=alert(1)>\n\x1b[31m'\"&[red]{{7*7}}.png"
 
@@ -171,7 +172,7 @@ def test_it_says_which_checkpoint_gave_the_scores(p, clip, tmp_path):
 
 
 def test_every_kind_of_detector_is_tried_here():
-    assert set(KINDS) == set(get_args(Kind))
+    assert set(KINDS) | {"imported"} == set(get_args(Kind))  # that one in tests/jobs/test_imports.py
 
 
 @pytest.mark.parametrize("kind", KINDS)

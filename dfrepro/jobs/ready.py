@@ -39,9 +39,14 @@ def store(p: Params, dataset: str) -> "FaceStore":
 
 
 def run(p: Params, name: str, seed: int) -> TrainedRun | None:
-    """A run with one seed, trained and scored on what is declared now. None where the grid leaves it out."""
-    if not p.in_grid(name):
+    """A run with one seed, trained and scored on what is declared now. None where the grid leaves it out.
+
+    An imported run has one set of weights: it goes by the first seed, and is there for no other.
+    """
+    if not p.in_grid(name) or (name in p.imports and seed != p.seeds[0]):
         return None
+    if name in p.imports:
+        return _imported(p, name, seed)
     folder, scored = places.run_folder(p, name, seed), places.scores_folder(p, name, seed)
     if not _made_from(folder, {"spec": p.spec(name, seed)}):
         shutil.rmtree(scored, ignore_errors=True)  # before: killed in between, new weights would keep old scores
@@ -49,6 +54,20 @@ def run(p: Params, name: str, seed: int) -> TrainedRun | None:
     provided(p, folder)
     provided(p, scored)
     return TrainedRun(name, seed, folder, scored, places.timing_file(p, name, seed))
+
+
+def _imported(p: Params, name: str, seed: int) -> TrainedRun:
+    scored = places.scores_folder(p, name, seed)
+    if not scored.exists():
+        faces_for(p, name)
+        pipeline.evaluate(p, name, seed)
+    return TrainedRun(name, seed, p.imports[name].folder, scored, places.timing_file(p, name, seed))
+
+
+def faces_for(p: Params, run: str) -> None:
+    """Provide the faces that scoring a run reads."""
+    for dataset in dict.fromkeys((p.run(run).data.dataset, *p.tests(run))):
+        store(p, dataset)
 
 
 def state(p: Params, name: str, seed: int) -> str:

@@ -38,7 +38,7 @@ SHOWN = {"video_auc": "video AUC", "frame_auc": "frame AUC", "accuracy": "video 
 
 def published(p: Params) -> list[str]:
     """The runs of the present grid that have been trained and scored with at least one of its seeds."""
-    return [run for run in p.runs if p.in_grid(run) and _seeds(p, run)]
+    return [run for run in (*p.runs, *p.imports) if p.in_grid(run) and _seeds(p, run)]
 
 
 def cards_folder(p: Params) -> Path:
@@ -87,6 +87,11 @@ class Card:
         spec: dict[str, Any] = self.meta["spec"]
         return spec
 
+    @property
+    def elsewhere(self) -> dict[str, Any] | None:
+        """Of an imported run: its kind, file, sha256 and what its import found."""
+        return self.meta.get("import")
+
     @cached_property
     def scores(self) -> pd.DataFrame:
         tables = [
@@ -110,8 +115,8 @@ class Card:
         parts = [
             f"# {self.run}", self._warning(),
             "## What it is", _table(self._identity()),
-            "## What it was trained on", _table(self._training_data()),
-            "## How", _table(self._settings()),
+            *(["## What it was trained on", _table(self._training_data()), "## How", _table(self._settings())]
+              if not self.elsewhere else ["## Where it comes from", _table(self._origin())]),
             "## What it scores", self._scores_note(), self._sets(), *self._conditions(),
             "## At a threshold", self._threshold_note(), self._points(),
             "## Where the workbook uses it", self._uses(),
@@ -138,6 +143,8 @@ class Card:
         spec, network = self.spec, self.spec["backbone"]
         kind = (recipes(spec).__doc__ or "").split("\n")[0]
         weights = "from scratch" if not network["pretrained"] else f"pretrained ({network['pretrained']})"
+        if self.elsewhere:
+            weights = "trained elsewhere"
         return {
             "detector": f"`{spec['detector']['kind']}`: {kind}",
             "variant": spec["detector"]["variant"],
@@ -145,6 +152,18 @@ class Card:
             "network": f"timm `{network['name']}` at {network['image_size']} px, {weights}",
             "numbers in the checkpoint": f"{self._numbers():,}",
             "library": f"dfrepro {self.meta['library']}, scale `{spec['scale']}`",
+        }
+
+    def _origin(self) -> dict[str, object]:
+        assert self.elsewhere is not None
+        found = self.elsewhere
+        return {
+            "kind": f"`{found['kind']}`: {found['what']}",
+            "file": f"`{found['file']}`, sha256 `{found['sha256']}`",
+            "found in it": "; ".join(found["notes"]),
+            "unlike its authors": found["unlike"],
+            "margin a side that it sees": self.spec["crop"],
+            "counts as in-domain": f"`{self.spec['data']['dataset']}`",
         }
 
     def _numbers(self) -> int:
@@ -266,10 +285,13 @@ class Card:
         yield "It ranks faces that a detector found and a cropper cut as in training; it does not find faces itself."
         if len(self.seeds) == 1:
             yield "One seed: the intervals speak of this very network, not of the method."
-        if not self.spec["backbone"]["pretrained"]:
+        if not self.elsewhere and not self.spec["backbone"]["pretrained"]:
             yield "Trained from scratch; the papers begin from pretrained weights."
         for name, counts in self._lost():
             yield f"`{name}`: {counts['skipped']} of {counts['videos']} videos gave no face and are in no figure."
+        if self.elsewhere:
+            yield "What it was trained on, and by what its checkpoint was chosen, is not known here."
+            return
         yield "No checkpoint was chosen on a test set, and no threshold but those of TPR; .5 is where training put it."
 
     def _lost(self) -> Iterator[tuple[str, dict[str, int]]]:
@@ -280,6 +302,11 @@ class Card:
 
     def _again(self) -> str:
         seeds = " ".join(map(str, self.seeds))
+        if self.elsewhere:
+            seed, found = self.seeds[0], self.elsewhere
+            lines = [f"python -m dfrepro import {self.run} {found['file']} --as {found['kind']}",
+                     f"python -m dfrepro evaluate {self.run} --seed {seed}"]  # fmt: skip
+            return "```sh\n" + "\n".join(lines) + "\n```"
         lines = [f"for seed in {seeds}; do", f"  python -m dfrepro train {self.run} --seed $seed",
                  f"  python -m dfrepro evaluate {self.run} --seed $seed", "done"]  # fmt: skip
         return "```sh\n" + "\n".join(lines) + "\n```"

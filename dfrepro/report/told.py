@@ -22,7 +22,7 @@ def chosen(p: Params, patterns: Sequence[str]) -> list[str]:
     """
     found: list[str] = []
     for pattern in patterns:
-        matching = [name for name in p.runs if fnmatchcase(name, pattern)]
+        matching = [name for name in (*p.runs, *p.imports) if fnmatchcase(name, pattern)]
         if not matching and not set(pattern) & set("*?["):
             p.run(pattern)  # says which name is near
         if not matching:
@@ -54,7 +54,7 @@ def scored(p: Params, run: str, seed: int) -> str:
     width = max((len(test) for test in table["test"]), default=0)
     lines = [f"  {row.test:<{width}}  {bracketed('{:.3f}', row.auc, row.low, row.high)}" for row in table.itertuples()]
     head = f"{run}, seed {seed}: AUC over videos [95 % over people], {_data(p)} data"
-    other = next((name for name in p.runs if name != run and ready.state(p, name, seed) == "scored"), "")
+    other = next((name for name in (*p.runs, *p.imports) if name != run and ready.state(p, name, seed) == "scored"), "")
     step = f"compare {other} {run}" if other else f"card {run}"
     return "\n".join(
         [head, *lines, f"in {shown(places.scores_folder(p, run, seed))}", f"next: python -m dfrepro {step}"]

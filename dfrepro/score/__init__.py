@@ -94,7 +94,7 @@ def _trained(p: Params) -> dict[str, list[int]]:
     for meta in sorted((p.artifacts / "runs").glob(f"*/*/{checkpoint.META}")):
         if meta.parent.name.isdecimal():
             found.setdefault(meta.parent.parent.name, []).append(int(meta.parent.name))
-    return found
+    return found | {name: [p.seeds[0]] for name in p.imports}
 
 
 # --- faces, scores, maps ----------------------------------------------------------------------------------------------
@@ -199,15 +199,21 @@ def _seen_box(store: "FaceStore", row: int, side: int) -> tuple[float, float, fl
 def _about(trained: Path, meta: dict[str, Any], store: "FaceStore", side: int) -> dict[str, Any]:
     """Where the scores come from, as plain data."""
     spec, cut = meta["spec"], meta["faces"]
-    is_standin = spec["data"]["root"] == STANDIN
+    is_standin, elsewhere = spec["data"]["root"] == STANDIN, meta.get("import")
     warnings = [WARNING_STANDIN if is_standin else WARNING_REAL]
-    if spec["scale"] == "smoke":
+    if elsewhere and elsewhere["unlike"]:
+        warnings.append(f"It was imported, and its faces are not its authors': {elsewhere['unlike']}.")
+    if spec["scale"] == "smoke" and not elsewhere:
         warnings.append(WARNING_SMOKE)
     if store.meta["predictors"] and cut.get("predictors", store.meta["predictors"]) != store.meta["predictors"]:
         ours, its = (", ".join(names) for names in (store.meta["predictors"], cut["predictors"]))
         warnings.append(f"Faces are cut here by the landmarks {ours}, the run's training faces were by {its}.")
+    trained_on = f"trained on {spec['data']['dataset']} ({'stand-in' if is_standin else 'licensed copy'})"
     return {
         "run": spec["run"],
+        "origin": f"imported, {elsewhere['what']}; trained elsewhere"
+        if elsewhere
+        else f"seed {spec['seed']}, {spec['scale']} scale, {trained_on}",
         "seed": spec["seed"],
         "scale": spec["scale"],
         "kind": spec["detector"]["kind"],
@@ -215,7 +221,7 @@ def _about(trained: Path, meta: dict[str, Any], store: "FaceStore", side: int) -
         "trained_on": {
             "dataset": spec["data"]["dataset"],
             "fakes": spec["data"]["fakes"],
-            "data": "stand-in" if is_standin else "licensed copy",
+            "data": "elsewhere" if elsewhere else "stand-in" if is_standin else "licensed copy",
         },
         "checkpoint": _sha256(trained / checkpoint.WEIGHTS),
         "library": {"trained": meta["library"], "scored": __version__},
@@ -254,12 +260,7 @@ def _checked(out: Path) -> Path:
 
 
 def _print(console: Console, about: dict[str, Any], results: Sequence[Result], found: Found, out: Path) -> None:
-    trained_on = about["trained_on"]
-    console.print(
-        f"{about['run']}, seed {about['seed']}, {about['scale']} scale, "
-        f"trained on {trained_on['dataset']} ({trained_on['data']}). Scores are P(fake), 0 to 1.\n",
-        markup=False, soft_wrap=True,
-    )  # fmt: skip
+    console.print(f"{about['run']}, {about['origin']}. Scores are P(fake), 0 to 1.\n", markup=False, soft_wrap=True)
     table = Table("score", "from", "to", "frames", "input", box=None, pad_edge=False, header_style="dim")
     for column in table.columns[:4]:
         column.justify = "right"

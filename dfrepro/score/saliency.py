@@ -5,6 +5,7 @@ from torch.nn import functional
 
 from dfrepro.methods.focus.detector import Focus
 from dfrepro.methods.focus.evaluation import MapDetector
+from dfrepro.methods.imported.python import PythonDetector
 from dfrepro.methods.pel.detector import PEL
 from dfrepro.methods.pel.residuals import StreamView
 from dfrepro.nets.cam import grad_cam
@@ -17,8 +18,11 @@ def saliency(detector: nn.Module, images: Tensor) -> dict[str, Tensor]:
     """Maps for "fake" of faces as the network sees them (B, 3, S, S): (B, S, S) each by title, not negative, own scale.
 
     Grad-CAM at the deepest stage with `POSITIONS` a side; PEL has one map a stream. FoCus makes maps itself, of which
-    the class-1 map (FoCus, Eq. 9) speaks of forgery. FoCus' evaluation model is read at its detector.
+    the class-1 map (FoCus, Eq. 9) speaks of forgery. FoCus' evaluation model is read at its detector. A Python
+    file has no map.
     """
+    if isinstance(detector, PythonDetector):
+        return {}  # what is inside of it is in another process
     if isinstance(detector, Focus):
         maps = detector.car_maps(images, class_1=True).fused.clamp_min(0)[:, None]  # (B, 1, h, w)
         size = images.shape[-2:]

@@ -55,6 +55,8 @@ class TunedDetector(Detector):
             module.requires_grad_(True)
 
     def read(self, x: Tensor) -> Output:
+        if torch.is_grad_enabled() and not self.training:
+            x = x.detach().requires_grad_()  # of a network that stands still too, Grad-CAM asks for slopes
         whole = super().read(x)
         if not self.tuning.unit:
             return whole

@@ -41,7 +41,7 @@ KINDS = {
     "timm": Kind("any timm network with a linear classifier; --backbone names it"),
     "sbi": Kind(
         "SBI (mapooon/SelfBlendedImages): EfficientNet-B4 of efficientnet-pytorch",
-        "tf_efficientnet_b4", 380, 0.125, layouts.EFFICIENTNET, ((0, 0, 0), (1, 1, 1)), {"padded_at": 380},
+        "tf_efficientnet_b4", 380, 0.125, layouts.EFFICIENTNET, ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)), {"padded_at": 380},
         "the authors cut RetinaFace's box, not square, resize without antialiasing, and take the highest of the faces",
     ),
     "deepfakebench-xception": Kind(

@@ -61,7 +61,7 @@ class PythonDetector(nn.Module):
     def predict(self, crops: np.ndarray) -> np.ndarray:
         """P(fake) (B,) float64. Raises `WorkbookError` for a crash, a timeout, a wrong shape or no probabilities."""
         if self._process is None:
-            if not self.file.is_file() or _sha256(self.file) != self.sha256:
+            if not self.file.is_file() or sha256_of(self.file) != self.sha256:
                 where, remedy = self.file, "Import it again"
                 raise WorkbookError("the file is not the one that was imported", where=where, remedy=remedy)
             self._process = _Process(self.file, self.python, self.timeout)
@@ -139,6 +139,6 @@ def _end(process: "subprocess.Popen[Any]", ours: Connection, errors: IO[bytes]) 
     errors.close()
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,6 +10,7 @@ from torch.nn import functional
 from dfrepro import params
 from dfrepro.errors import WorkbookError
 from dfrepro.methods.foundation import run
+from dfrepro.nets.cam import grad_cam
 from dfrepro.nets.detector import Backbone
 from dfrepro.nets.losses import CrossEntropy
 
@@ -54,6 +55,14 @@ def test_the_classifier_of_tuned_norms_reads_features_of_length_one():
         functional.normalize(plain(images()).features), detector.backbone.head.weight, detector.backbone.head.bias
     )
     torch.testing.assert_close(output.logits, wanted)
+
+
+@pytest.mark.parametrize("variant", ["norms", "probe"])
+def test_grad_cam_is_there_although_the_network_stands_still(variant):
+    torch.manual_seed(0)
+    detector = run.TunedDetector(Backbone("test_vit", 64, {"img_size": 64}), run.VARIANTS[variant])
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    assert grad_cam(detector, images).amax((1, 2)).max() > 0
 
 
 def test_a_network_without_layer_norms_and_an_unknown_tuning_are_refused():
