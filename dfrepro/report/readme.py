@@ -13,7 +13,7 @@ from PIL import Image
 
 from dfrepro.errors import WorkbookError
 from dfrepro.files import ROOT, atomic_file, read_json
-from dfrepro.report import learned, looks
+from dfrepro.report import learned
 from dfrepro.report.claims import _seeds, digits, here
 from dfrepro.report.plots import effect
 from dfrepro.report.verdict import VERDICTS
@@ -27,8 +27,8 @@ BEGIN, END = "<!-- verdicts: written by `python -m dfrepro readme` -->", "<!-- e
 PAGE = """# Every claim and its verdict
 
 From the committed study, written by `python -m dfrepro readme`. Effects are positive as the paper claims, with an
-interval over seeds and the test sets' people (seeds *alone*: over them only), on stand-in videos: {levels}, of fewer
-seeds 95 %. Of several reasons one is given; claims.json has all. [How a verdict comes about](verdicts.md).
+interval over seeds and the test sets' people (seeds *alone*: over them only), on stand-in videos. Of several
+reasons one is given; claims.json has all. [How a verdict comes about](verdicts.md).
 
 ![The papers' effects and ours, claim by claim](figures/claims.png)
 
@@ -87,7 +87,7 @@ def counts(written: Mapping[str, Any]) -> str:
 
 def page(written: Mapping[str, Any]) -> str:
     """docs/claims.md: a section a paper, a row a claim with its effect, verdict and reason."""
-    lines = [PAGE.format(levels=looks.in_words())]
+    lines = [PAGE]
     for paper, title in learned.TITLES.items():
         lines += [
             f"## {title}",

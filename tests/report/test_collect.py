@@ -9,7 +9,7 @@ import pytest
 from dfrepro import __main__ as command_line
 from dfrepro import params, places
 from dfrepro.files import ROOT, read_json, write_json
-from dfrepro.jobs import pipeline, study
+from dfrepro.jobs import pipeline
 from dfrepro.report import claims, collect
 from dfrepro.report.schema import Operand, load_claims
 
@@ -148,7 +148,7 @@ def test_the_command_writes_a_verdict_a_claim_without_training(two_runs, tmp_pat
 def test_committed_verdicts_follow_from_the_committed_evidence(name, tmp_path):
     results = ROOT / "results" / name
     written = read_json(results / "claims.json")
-    p = params.load(**{word: written["about"][word] for word in study.WORDS})
+    p = params.load(**{word: written["about"][word] for word in ("scale", "grid", "seeds")})
     verdicts = claims.write_claims(collect.kept(p, results / "evidence"), tmp_path / "claims.json")
     for verdict, committed in zip(verdicts, written["claims"], strict=True):
         assert (verdict["id"], verdict["verdict"]) == (committed["id"], committed["verdict"])
