@@ -14,7 +14,7 @@ from dfrepro.files import ROOT, atomic_file, read_json
 
 PAGE = ROOT / "docs" / "performance.md"
 TABLE = ROOT / "docs" / "tables" / "performance.csv"
-HEAD = ("benchmark", "what", "beside", "asked", "measured", "detail", "met", "machine")
+HEAD = ("benchmark", "what", "beside", "asked", "measured", "detail", "met")
 MET = {True: "yes", False: "no", None: ""}
 
 
@@ -25,7 +25,7 @@ def write(path: Path = TABLE, results: Path = RESULTS) -> None:
 
 
 def table(results: dict[str, Any]) -> str:
-    """Every row of every benchmark as CSV: what was asked, what was measured, whether it is met, and where."""
+    """Every row of every benchmark as CSV: what was asked, what was measured, whether it is met."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEAD)
@@ -33,7 +33,7 @@ def table(results: dict[str, Any]) -> str:
         for row in benchmark["rows"]:
             unit = row["unit"]
             figures = asked(row["asked"], row["less"], unit), number(row["value"], unit), row["detail"], MET[row["met"]]
-            writer.writerow((name, row["name"], row["floor"], *figures, benchmark["machine"]))
+            writer.writerow((name, row["name"], row["floor"], *figures))
     return text.getvalue()
 
 

@@ -102,7 +102,9 @@ def shown(app: Sphinx, page: str, source: list[str]) -> None:
 
     Shown are CSVs of docs/tables, as tables, and docs/examples, as code.
     """
-    source[0] = re.sub(r"\(\.\./papers/(\w+)/README\.md\)", r"(_papers/\1.md)", source[0])
+    up = "../" if page.startswith("_notebooks/") else ""
+    source[0] = re.sub(r"\(\.\./papers/(\w+)/README\.md\)", rf"({up}_papers/\1.md)", source[0])
+    source[0] = source[0].replace("(../docs/", "(../")
     table = r":::{csv-table} {download}`\1 <\2>`\n:file: \2\n:header-rows: 1\n:::"
     text = re.sub(r"^\[([^\]\n]+)\]\((tables/[\w-]+\.csv)\)$", table, source[0], flags=re.M)
     source[0] = re.sub(r"^\[([^\]\n]+)\]\((examples/[\w./-]+\.(\w+))\)$", _example, text, flags=re.M)
@@ -199,7 +201,8 @@ def paper_page(root: Path, paper: str, written: Mapping[str, Any]) -> str:
     covered = ledger.coverage_markdown(paper, root / "papers")
     return (
         f"{(root / 'papers' / paper / 'README.md').read_text(encoding='utf-8')}\n## What was found\n\n{found}\n\n"
-        f"{' · '.join(links)}\n\n## Tables and figures\n\nPrinted values: {printed}.\n\n{covered}"
+        f"{' · '.join(links)}\n\n## Tables and figures\n\nPrinted values: {printed}.\n\n{covered}\n"
+        f"```{{toctree}}\n:hidden:\n\n{paper}-deviations\n```\n"
     )
 
 

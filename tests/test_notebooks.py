@@ -38,8 +38,8 @@ def problems(notebook) -> list[str]:
     found += [
         f"the header lacks {part}" for part in ("**Question.**", "Inputs", "Outputs", "Time") if part not in header
     ]
-    if notebook["metadata"]["kernelspec"]["name"] != "python3":
-        found.append("the kernel is not python3")
+    if notebook["metadata"].get("kernelspec", {}).get("name") != "python3":
+        found.append("the kernel is not python3: `make repro` writes it")
     return found
 
 

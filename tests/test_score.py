@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -26,6 +27,7 @@ from dfrepro.data.dataset import centre
 from dfrepro.data.layouts.base import Video
 from dfrepro.data.shards import Recipe
 from dfrepro.errors import WorkbookError
+from dfrepro.evaluate import scores
 from dfrepro.files import ROOT
 from dfrepro.jobs.kinds import recipes
 from dfrepro.jobs.train import load_detector
@@ -519,3 +521,22 @@ def test_the_real_videos_and_portraits_are_all_scored(p, tmp_path):
     assert sum(len(given["frames"]) for given in found["inputs"]) >= 4 * 4 + 5
     people = {Path(given["path"]).name: len(given["people"]) for given in found["inputs"]}
     assert people["two_people.jpg"] == 2
+
+
+def test_a_run_with_scores_of_validation_says_who_is_above_the_threshold(p, clip, tmp_path):
+    _, said, found, _ = run_on(p, clip, tmp_path / "before", frames=4)
+    assert found["about"]["threshold"] is None
+    assert "validation reals" not in said
+    folder = places.scores_folder(p, "erm-df", 1)
+    folder.mkdir(parents=True)
+    margin = found["inputs"][0]["margin"]
+    for reals, above in (([margin - 2, margin - 1], 1), ([margin - 2, margin + 1], 0)):
+        rows = [("ffpp", "original", f"{i}", 0, 0, value, "", "", "clean") for i, value in enumerate(reals)]
+        names = ["dataset", "manipulation", "video", "frame", "label", "margin", "identity", "source", "condition"]
+        pd.DataFrame(rows, columns=names).to_parquet(folder / scores.VALIDATION)
+        _, said, found, page = run_on(p, clip, tmp_path / f"{above}", frames=4)
+        assert found["about"]["threshold"]["above"] == above
+        told = "the threshold that lets 1% of validation reals pass as fake (P(fake) above"
+        assert told in " ".join(said.split())
+        assert told in " ".join(page.split())
+        assert f"{above} of 1 are called fake" in " ".join(page.split())

@@ -96,8 +96,12 @@ def test_nohup_is_left_alone(tmp_path):
 @pytest.mark.parametrize("words", [["check"], ["--help"], ["score", "→.mp4", "--run", "é日本"]])
 @pytest.mark.parametrize(
     "settings",
-    [{"PYTHONIOENCODING": "cp1252"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}],
-    ids=["cp1252", "ascii"],
+    [
+        {"PYTHONIOENCODING": "cp1252"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        {"HOME": "/dev/null/home"},
+    ],
+    ids=["cp1252", "ascii", "no home"],
 )
 def test_a_console_of_another_code_page_stops_no_command(words, settings):
     done = subprocess.run(

@@ -285,6 +285,8 @@ def notebook(p: Params, name: str) -> None:
     """Execute a notebook; its outputs appear only if every cell ran."""
     import papermill
 
+    from dfrepro.jobs.kernel import OwnKernel, with_a_home
+
     _notebook(name)
     (p.artifacts / "figures" / name).mkdir(parents=True, exist_ok=True)
     failed = p.artifacts / "failed" / f"{name}.ipynb"
@@ -292,9 +294,11 @@ def notebook(p: Params, name: str) -> None:
     os.environ.pop("MPLBACKEND", None)  # the kernel's own shows figures; a shell's `agg` would not
     if p.sizes.threads:  # as for trainings and scores: what is drawn does not depend on the number of cores
         os.environ["OMP_NUM_THREADS"] = str(p.sizes.threads)
+    with_a_home()
     try:
         papermill.execute_notebook(
             places.NOTEBOOKS / f"{name}.ipynb", failed, parameters={"scale": p.scale}, kernel_name="python3",
+            language="python", kernel_manager_class=OwnKernel,  # whatever an editor left out and a site calls python3
             extra_arguments=["--IPKernelApp.log_level=40"],  # else each says that it listens on this machine's own TCP
             progress_bar="TQDM_DISABLE" not in os.environ,
         )  # fmt: skip
@@ -311,6 +315,8 @@ def notebook(p: Params, name: str) -> None:
 def publish(p: Params) -> None:
     """Copy the outputs of the executed notebooks into notebooks/, cell by cell, leaving code and prose as they are."""
     import nbformat
+
+    from dfrepro.jobs.kernel import KERNELSPEC
 
     for executed in sorted((p.artifacts / "notebooks").glob("[!.]*.ipynb")):
         source = nbformat.read(places.NOTEBOOKS / executed.name, as_version=4)
@@ -332,6 +338,7 @@ def publish(p: Params) -> None:
                     if "execution_count" in output:
                         output.execution_count = count
                     _lighten(output.get("data", {}), executed.stem)
+        source.metadata.setdefault("kernelspec", KERNELSPEC)  # some editors leave it out, and nbval asks for it
         with atomic_file(places.NOTEBOOKS / executed.name) as partial:
             nbformat.write(source, partial)
 

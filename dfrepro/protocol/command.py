@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.table import Table
 
 from dfrepro import places
-from dfrepro.evaluate import scores
 from dfrepro.files import atomic_file
 from dfrepro.params import Params
 from dfrepro.protocol import measure
@@ -70,14 +69,9 @@ def nearest(levels: pd.DataFrame, value: float, dataset: str) -> pd.DataFrame:
 
 def _points(p: Params, run: str, measured: measure.Measured) -> pd.DataFrame:
     items = measured.items[measured.items["run"] == OURS].assign(run=run, condition=operating.CLEAN)
-    return operating.points(items, validation(p, run, items["seed"].unique()), operating.places_of(items)).astype(str)
-
-
-def validation(p: Params, run: str, seeds: Sequence[int]) -> dict[int, pd.DataFrame]:
-    """The scored validation faces of a run, by seed, where its scoring has any."""
-    folders = {int(seed): places.scores_folder(p, run, int(seed)) for seed in seeds}
-    there = {seed: folder for seed, folder in folders.items() if (folder / scores.VALIDATION).is_file()}
-    return {seed: scores.read(folder, scores.VALIDATION) for seed, folder in there.items()}
+    return operating.points(
+        items, operating.validation(p, run, items["seed"].unique()), operating.places_of(items)
+    ).astype(str)
 
 
 def _print(console: Console, table: pd.DataFrame, title: str) -> None:

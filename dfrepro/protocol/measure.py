@@ -177,24 +177,28 @@ def levels(measured: Measured) -> pd.DataFrame:
 def moves(measured: Measured, base: str = OURS) -> pd.DataFrame:
     """As `levels`, of each protocol's difference from `base` on each set, and on "all", their mean: paired by people.
 
-    Only protocols of the same metric are compared.
+    Only protocols of the same metric are compared, and on "all" only sets on which both have a value.
     """
     evidence, rows = measured.evidence, []
-    sets = {dataset: [dataset] for dataset in measured.datasets} | {"all": measured.datasets}
     for name, protocol in measured.protocols.items():
         if name == base or protocol.metric != measured.protocols[base].metric:
             continue
-        for title, datasets in sets.items():
-            of, over = measured.operand(name, datasets), measured.operand(base, datasets)
-            rows.append((name, title, *_numbers(_difference(of, over, evidence))))
+        each = {dataset: _moved(measured, evidence, name, base, [dataset]) for dataset in measured.datasets}
+        rows += [(name, dataset, *numbers) for dataset, numbers in each.items()]
+        there = [dataset for dataset, numbers in each.items() if np.isfinite(numbers[0])]
+        if there:
+            rows.append((name, "all", *_moved(measured, evidence, name, base, there)))
     return pd.DataFrame(rows, columns=["protocol", "dataset", "value", "low", "high"])
 
 
-def _difference(of: Operand, over: Operand, evidence: Evidence) -> Effect | None:
+def _moved(
+    measured: Measured, evidence: Evidence, name: str, base: str, datasets: Sequence[str]
+) -> tuple[float, float, float]:
+    of, over = measured.operand(name, datasets), measured.operand(base, datasets)
     common = sorted(set(evidence.seeds(of.run)) & set(evidence.seeds(over.run)))
     if not common or any(evidence.value(side, seed) is None for side in (of, over) for seed in common):
-        return None
-    return contrast([Cell(name="", of=of, over=over)], evidence, common, False)
+        return _numbers(None)
+    return _numbers(contrast([Cell(name="", of=of, over=over)], evidence, common, False))
 
 
 def _numbers(effect: Effect | None) -> tuple[float, float, float]:

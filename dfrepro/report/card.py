@@ -245,10 +245,7 @@ class Card:
 
     @cached_property
     def validation(self) -> dict[int, pd.DataFrame]:
-        """The scored validation faces of each seed that has them: scorings of older versions do not."""
-        folders = {seed: places.scores_folder(self.p, self.run, seed) for seed in self.seeds}
-        there = {seed: folder for seed, folder in folders.items() if (folder / scores.VALIDATION).is_file()}
-        return {seed: scores.read(folder, scores.VALIDATION) for seed, folder in there.items()}
+        return operating.validation(self.p, self.run, self.seeds)
 
     def _threshold_note(self) -> str:
         at = [operating.threshold(table, share) for share in operating.SHARES for table in self.validation.values()]

@@ -6,7 +6,7 @@ and seeds (dfrepro.report.effects). With n reals no share below 1 / n can be tol
 `Threshold` says of how many.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,8 +15,11 @@ import pandas as pd
 from scipy.special import expit
 from scipy.stats import binomtest
 
-from dfrepro.evaluate import metrics
+from dfrepro import places
+from dfrepro.evaluate import metrics, scores
+from dfrepro.params import Params
 from dfrepro.report.contrast import level
+from dfrepro.report.effects import Effect
 from dfrepro.report.evidence import Evidence
 from dfrepro.report.people import groups
 from dfrepro.report.schema import Operand
@@ -60,9 +63,19 @@ class Share(NamedTuple):
         return f"{self.value:.2f}" + (f" [{self.low:.2f}, {self.high:.2f}]" if np.isfinite(self.low) else "")
 
 
-def threshold(validation: pd.DataFrame, share: float) -> Threshold | None:
+NOTHING = Share(np.nan, np.nan, np.nan)
+
+
+def validation(p: Params, run: str, seeds: Iterable[int]) -> dict[int, pd.DataFrame]:
+    """The scored validation faces of a run, by seed, of the scorings that have any: those of older versions do not."""
+    folders = {int(seed): places.scores_folder(p, run, int(seed)) for seed in seeds}
+    there = {seed: folder for seed, folder in folders.items() if (folder / scores.VALIDATION).is_file()}
+    return {seed: scores.read(folder, scores.VALIDATION) for seed, folder in there.items()}
+
+
+def threshold(held_out: pd.DataFrame, share: float) -> Threshold | None:
     """The threshold of a scoring's validation faces (`dfrepro.evaluate.scores`); None where none of them is real."""
-    videos = metrics.video_scores(validation)
+    videos = metrics.video_scores(held_out)
     reals = np.sort(videos.loc[videos["label"] == 0, "margin"].to_numpy())[::-1]
     if not len(reals):
         return None
@@ -70,60 +83,51 @@ def threshold(validation: pd.DataFrame, share: float) -> Threshold | None:
     return Threshold(float(at), share, int((reals > at).sum()), len(reals))
 
 
-def points(scores: pd.DataFrame, validation: Mapping[int, pd.DataFrame], places: Sequence[str]) -> pd.DataFrame:
-    """One row a place, a test set or "set/manipulation", of one run's clean `scores` of all its seeds.
+def points(table: pd.DataFrame, held_out: Mapping[int, pd.DataFrame], where: Sequence[str]) -> pd.DataFrame:
+    """One row a place of `where`, a test set or "set/manipulation", of one run's scores with all its seeds.
 
-    Columns: `found 1 %` (of fakes) and `false alarms 1 %` (of reals) at the validation's thresholds by seed, the same
-    at 5 %, `TPR at 1 %` and `TPR at 5 %` where the test itself sets the threshold, and `calibration error`: of videos,
-    as `Share`s. Where the share of all people is 0 or 1, the interval is Wilson's of as many as there are groups.
+    held_out: validation faces by seed. Columns: `found 1 %` (of fakes) and `false alarms 1 %` (of reals) at the
+    thresholds of validation, the same at 5 %, `TPR at 1 %` and `TPR at 5 %` where the test itself sets the threshold,
+    and `calibration error`: of videos, as `Share`s. Where nobody or everybody is called fake, the interval is Wilson's
+    of as many as there are groups of people.
     """
-    clean = scores[scores["condition"] == CLEAN].drop(columns="score", errors="ignore")
-    columns = {}
+    clean = table[table["condition"] == CLEAN].drop(columns="score", errors="ignore")
+    sets = [place.partition("/")[0] for place in where]  # whose reals a manipulation is judged with
+    columns: dict[str, list[Share]] = {}
     for share in SHARES:
-        at = {seed: found for seed, table in validation.items() if (found := threshold(table, share)) is not None}
+        at = {seed: found.margin for seed, faces in held_out.items() if (found := threshold(faces, share)) is not None}
         moved = clean[clean["seed"].isin(at.keys())]
-        moved = moved.assign(
-            margin=moved["margin"] - moved["seed"].map({seed: each.margin for seed, each in at.items()})
-        )
+        moved = moved.assign(margin=moved["margin"] - moved["seed"].map(at))
         fakes, reals = moved[moved["label"] == 1], moved[moved["label"] == 0]
-        columns[f"found {share:.0%}"] = _shares(fakes, places, "accuracy")
-        # of reals that are labelled fake, the accuracy is the share that passes as fake; a manipulation's are the set's
-        sets = [place.partition("/")[0] for place in places]
-        columns[f"false alarms {share:.0%}"] = _shares(reals.assign(label=1), sets, "accuracy")
-    columns = {title.replace("%", " %"): found for title, found in columns.items()}
-    columns |= {title: _shares(clean, places, f"video_{metric}") for title, metric in OWN.items()}
-    return pd.DataFrame({title: pd.Series(found, dtype=object) for title, found in columns.items()}).set_axis(
-        list(places)
-    )
+        columns[f"found {100 * share:g} %"] = _shares(fakes, where, "accuracy")
+        # of reals that are labelled fake, the accuracy is the share that passes as fake
+        columns[f"false alarms {100 * share:g} %"] = _shares(reals.assign(label=1), sets, "accuracy")
+    columns |= {title: _shares(clean, where, f"video_{metric}") for title, metric in OWN.items()}
+    return pd.DataFrame({title: pd.Series(found, index=list(where), dtype=object) for title, found in columns.items()})
 
 
-def _shares(scores: pd.DataFrame, places: Sequence[str], metric: str) -> list[Share]:
-    """The metric at each place, of `scores` that may be empty."""
-    nothing = Share(np.nan, np.nan, np.nan)
-    if scores.empty:
-        return [nothing] * len(places)
-    evidence, run = Evidence(None, scores), str(scores["run"].iloc[0])
-    found = []
-    for place in places:
-        effect = level(Operand(run=run, test=(place,), metric=metric), evidence)
-        if effect is None or not np.isfinite(effect.mean):
-            found.append(nothing)
-            continue
-        low, high = effect.interval() or (np.nan, np.nan)
-        if effect.error == 0 and effect.mean in (0, 1):
-            videos = scores[scores["dataset"] == place.partition("/")[0]].drop_duplicates(metrics.KEY)
-            n = int(groups(videos).max()) + 1
-            low, high = binomtest(round(effect.mean * n), n).proportion_ci(method="wilson")
-        found.append(
-            Share(effect.mean, max(low, 0.0), min(high, 1.0)) if np.isfinite(low) else Share(effect.mean, low, high)
-        )
-    return found
+def _shares(table: pd.DataFrame, where: Sequence[str], metric: str) -> list[Share]:
+    """The metric at each place, of scores of which there may be none."""
+    if table.empty:
+        return [NOTHING] * len(where)
+    evidence, run = Evidence(None, table), str(table["run"].iloc[0])
+    return [_share(level(Operand(run=run, test=(place,), metric=metric), evidence), table, place) for place in where]
 
 
-def places_of(scores: pd.DataFrame) -> list[str]:
+def _share(effect: Effect | None, table: pd.DataFrame, place: str) -> Share:
+    if effect is None or not np.isfinite(effect.mean):
+        return NOTHING
+    low, high = effect.interval() or (np.nan, np.nan)
+    if effect.error == 0 and effect.mean in (0, 1):
+        n = int(groups(table[table["dataset"] == place.partition("/")[0]].drop_duplicates(metrics.KEY)).max()) + 1
+        low, high = binomtest(round(effect.mean * n), n).proportion_ci(method="wilson")
+    return Share(effect.mean, *np.clip([low, high], 0.0, 1.0).tolist())
+
+
+def places_of(table: pd.DataFrame) -> list[str]:
     """The test sets of a table of scores, each followed by its manipulations where there are several."""
     found = []
-    for name, part in scores.groupby("dataset", sort=True):
+    for name, part in table.groupby("dataset", sort=True):
         fakes = sorted(part.loc[part["label"] == 1, "manipulation"].unique())
         found += [str(name), *(f"{name}/{fake}" for fake in fakes if len(fakes) > 1)]
     return found

@@ -92,7 +92,7 @@ def page(written: Mapping[str, Any]) -> str:
         lines += [
             f"## {title}",
             "",
-            "|claim||printed|here [interval]|seeds|verdict|because|",
+            "|claim|statement|printed|here [interval]|seeds|verdict|because|",
             "|---|---|--:|--:|--:|---|---|",
         ]
         lines += [_row(claim) for claim in written["claims"] if claim["paper"] == paper] + [""]

@@ -11,6 +11,7 @@ input of its own; one that fails is listed with its reason and the rest goes on.
 import hashlib
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
@@ -114,11 +115,24 @@ def _score_all(
     side = window(meta["spec"], store.meta)
     detector = load_detector(trained)
     scores = predict(detector, store, np.arange(len(store)), size=side, batch=p.sizes.evaluation.batch).frames
-    about = _about(trained, meta, store, side) | {"score": f"{faces} of the faces in view"}
     results = _results(found, store, scores, side, faces)
+    about = _about(trained, meta, store, side) | {"score": f"{faces} of the faces in view"}
+    about["threshold"] = _threshold(p, meta["spec"], results)
     shots = take(found.inputs, results, store, detector, side)
     (folder / PAGE).write_text(render(about, results, shots, found.others), encoding="utf-8")
     return about, results
+
+
+def _threshold(p: Params, spec: dict[str, Any], results: Sequence[Result]) -> dict[str, Any] | None:
+    """The threshold that validation sets for 1 % of false alarms, and how many inputs are above it; None where the run
+    was not scored on validation, or has no reals there."""
+    from dfrepro.report.operating import SHARES, threshold, validation
+
+    known = validation(p, spec["run"], [spec["seed"]])
+    if not known or (found := threshold(known[spec["seed"]], SHARES[0])) is None:
+        return None
+    above = sum(result.margin is not None and result.margin > found.margin for result in results)
+    return asdict(found) | {"score": found.score, "text": str(found), "above": above}
 
 
 def _faces(p: Params, cut: dict[str, Any], inputs: Sequence[Input], n_frames: int, scratch: Path) -> "FaceStore":
@@ -273,6 +287,8 @@ def _print(console: Console, about: dict[str, Any], results: Sequence[Result], f
     for warning in about["warnings"]:
         console.print(Text(f"\n{warning}", "bold yellow"))
     scored = sum(result.score is not None for result in results)
+    if at := about["threshold"]:
+        console.print(f"\nAt {at['text']}, {at['above']} of {scored} are called fake.", markup=False)
     console.print(f"\n{scored} of {len(results)} scored. {PAGE}, {JSON}, {VIDEOS} and {FRAMES} are in", markup=False)
     console.print(plain(str(out)), markup=False, soft_wrap=True)
 

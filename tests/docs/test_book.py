@@ -193,3 +193,17 @@ def test_boxes_of_a_flowchart_do_not_overlap_and_what_follows_lies_below():
 def test_a_line_that_is_no_flowcharts_is_an_error():
     with pytest.raises(ValueError, match="subgraph"):
         mermaid.svg("flowchart TD\n subgraph a { b }")
+
+
+@pytest.mark.parametrize(("page", "written", "read"), [
+    ("start", "[PEL](../papers/pel/README.md)", "[PEL](_papers/pel.md)"),
+    ("_notebooks/04_pel", "[PEL](../papers/pel/README.md), [rules](../docs/verdicts.md)",
+     "[PEL](../_papers/pel.md), [rules](../verdicts.md)"),
+    ("performance", "[All](tables/a.csv)", ":::{csv-table} {download}`All <tables/a.csv>`"),
+    ("extending", "[a.py](examples/a.py)", ":::{literalinclude} examples/a.py"),
+    ("standin", "see [all](tables/a.csv)", "see [all](tables/a.csv)"),
+])  # fmt: skip
+def test_links_lead_to_the_books_own_pages_and_files_on_their_own_are_shown(page, written, read):
+    source = [written]
+    book.shown(None, page, source)
+    assert source[0].startswith(read)

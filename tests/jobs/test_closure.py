@@ -38,6 +38,7 @@ NOT_FOLLOWED = {
     ): "measures in a scoring, which depends on it",
     ("dfrepro.methods.focus.run_evaluation", "dfrepro.evaluate.predict"): "likewise",
     ("dfrepro.workbook", "dfrepro.jobs.ready"): "makes what is missing: of a stage's dependencies nothing is",
+    ("dfrepro.protocol.scoring", "dfrepro.jobs.ready"): "likewise",
     ("dfrepro.jobs.ready", PIPELINE): "likewise",
 }
 

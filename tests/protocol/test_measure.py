@@ -93,6 +93,16 @@ def test_levels_have_intervals_and_moves_are_their_differences(found):
     assert width < (table["high"] - table["low"])["ours"]
 
 
+def test_a_set_without_a_value_is_left_out_of_the_mean_of_all(found):
+    one_class = found.items[(found.items["run"] == "highest frame") & (found.items["label"] == 0)]
+    ours = found.items[found.items["run"] == "ours"]
+    more = [one_class.assign(dataset="wdf"), ours.assign(dataset="wdf")]
+    wider = found._replace(items=pd.concat([found.items, *more], ignore_index=True))
+    moved = moves(wider).query("protocol == 'highest frame'").set_index("dataset")["value"]
+    assert np.isnan(moved["wdf"])
+    assert moved["all"] == moved["ffpp-c23"]
+
+
 def items_of(found, name):
     return found.items[found.items["run"] == name].groupby("seed")
 

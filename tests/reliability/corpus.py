@@ -9,6 +9,7 @@ import wave
 import zipfile
 import zlib
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -34,6 +35,7 @@ def make(folder: Path, rng: random.Random, every: int, flips: int) -> list[tuple
     parts = (
         _truncated(folder, good, every), _flipped(folder, good, rng, flips), _containers(folder, good),
         _flipped(folder, picture.getvalue(), rng, flips // 2, ".png"), _sizes(folder), _pictures(folder),
+        _phones(folder, good), _timed(folder), _streams(folder), _coloured(folder),
         _links(folder), _named(folder, good), _tars(folder, picture.getvalue()), _folders(folder, picture.getvalue()),
     )  # fmt: skip
     return [("good", folder / "good.mp4", "video"), *((path.name, path, kind) for part in parts for path, kind in part)]
@@ -125,6 +127,123 @@ def _pictures(folder: Path) -> Iterator[tuple[Path, str]]:
     for name in ("animated.png", "animated.gif", "animated.webp"):
         frames[0].save(folder / name, save_all=True, append_images=frames[1:])
         yield folder / name, "image"
+
+
+def _phones(folder: Path, good: bytes) -> Iterator[tuple[Path, str]]:
+    """What telephones make: two pictures in one file, turned and mirrored ones, HEIC, pages, transparency."""
+    face = Image.fromarray(scene([(150, 150, 1.0)]))
+    other = Image.fromarray(scene([(330, 150, 0.8)]))
+    for name, form in (("two-pictures.jpg", "MPO"), ("pages.tif", "TIFF"), ("depth.jpeg", "MPO")):
+        pages = [other.copy() for _ in range(1 + (form == "TIFF"))]
+        face.copy().save(folder / name, form, save_all=True, append_images=pages)
+        yield folder / name, "image"
+    content = (folder / "two-pictures.jpg").read_bytes()
+    yield _written(folder / "cut-second-picture.jpg", content[: len(content) * 3 // 4]), "image"
+    for orientation in range(2, 9):
+        exif = face.getexif()
+        exif[0x0112] = orientation
+        face.save(folder / f"exif-{orientation}.jpg", exif=exif)
+        yield folder / f"exif-{orientation}.jpg", "image"
+    face.save(folder / "broken-exif.jpg", exif=b"Exif\0\0MM\0\x2a\0\0\0\x08\xff\xff\x01\x12")
+    yield folder / "broken-exif.jpg", "image"
+    at = good.index(b"ftyp") + 4
+    for brand, name in ((b"heic", "heic.jpg"), (b"mif1", "mif1.mp4"), (b"avif", "avif-brand.mp4")):
+        yield _written(folder / name, good[:at] + brand + good[at + 4 :]), "image"
+    face.save(folder / "picture.avif", quality=80)
+    yield folder / "picture.avif", "image"
+    face.convert("LA").save(folder / "grey-alpha.png")
+    yield folder / "grey-alpha.png", "image"
+    face.quantize(16).save(folder / "clear-colour.gif", transparency=3)
+    yield folder / "clear-colour.gif", "image"
+
+
+MATRICES = {
+    "mirrored": (-65536, 0, 0, 65536), "upside-down": (65536, 0, 0, -65536), "quarter": (0, 65536, -65536, 0),
+    "quarter-mirrored": (0, 65536, 65536, 0), "flat": (0, 0, 0, 0), "slanted": (46341, 46341, -46341, 46341),
+}  # fmt: skip
+
+
+def _timed(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Edit lists, times below zero, uneven steps, display matrices: what headers say beside the pictures."""
+    content = write_video(folder / "edited.mp4", moving_face(8), options={"crf": "23", "bf": "2"}).read_bytes()
+    at = content.index(b"elst") + 12
+    duration, start = struct.unpack_from(">Ii", content, at)
+    edits = {
+        "edited": (duration - 120, start + 3 * 512), "edited-away": (1, start + 10**6), "edited-void": (0, -1),
+        "edited-far": (2**32 - 1, 2**31 - 1),
+    }  # fmt: skip
+    for name, edit in edits.items():
+        changed = bytearray(content)
+        struct.pack_into(">Ii", changed, at, *edit)
+        yield _written(folder / f"{name}.mp4", bytes(changed)), "video"
+    for name, matrix in MATRICES.items():
+        changed = bytearray(content)
+        a, b, c, d = matrix
+        struct.pack_into(">5i", changed, changed.index(b"tkhd") + 44, a, b, 0, c, d)
+        yield _written(folder / f"matrix-{name}.mp4", bytes(changed)), "video"
+    steps = {"uneven": [0, 5, 9, 400, 410, 4000], "backward": [0, 40, 80, 120, 160, 10**7]}
+    for name, times in steps.items():
+        path = folder / f"{name}.mkv"
+        yield write_video(path, moving_face(6), times=times, container="matroska"), "video"
+    with av.open(str(folder / "below-zero.mp4"), "w") as output:
+        stream = output.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 320, 480, "yuv420p"
+        for index, picture in enumerate(moving_face(8)):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts = index - 3
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode())
+    yield folder / "below-zero.mp4", "video"
+
+
+def _streams(folder: Path) -> Iterator[tuple[Path, str]]:
+    """A cover picture before, after and without a video, in two containers; two videos in one file."""
+    for suffix, container in (("mp4", "mp4"), ("mkv", "matroska")):
+        for order in ("cv", "vc", "c", "vv"):
+            path = folder / f"streams-{order}.{suffix}"
+            with av.open(str(path), "w", format=container) as output:
+                streams = [_stream(output, which) for which in order]
+                for which, stream in zip(order, streams, strict=True):
+                    for picture in moving_face(1 if which == "c" else 4):
+                        output.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+                    output.mux(stream.encode())
+            yield path, "video"
+
+
+def _stream(output: av.container.OutputContainer, which: str) -> av.VideoStream:
+    stream = output.add_stream("mjpeg" if which == "c" else "libx264", rate=25)
+    stream.height, stream.width, stream.pix_fmt = 320, 480, "yuvj420p" if which == "c" else "yuv420p"
+    if which == "c":
+        stream.disposition = av.stream.Disposition.attached_pic
+    return stream
+
+
+def _coloured(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Pixels of other shapes, ranges, depths and gamuts, some of them told wrongly."""
+    made = {  # name: codec, pixel format, tags
+        "anamorphic": ("libx264", "yuv420p", {"sample_aspect_ratio": Fraction(4, 3)}),
+        "anamorphic-absurd": ("libx264", "yuv420p", {"sample_aspect_ratio": Fraction(255, 1)}),
+        "full-range": ("libx264", "yuvj420p", {"color_range": 2}),
+        "pq": ("libx265", "yuv420p10le", {"color_trc": 16, "colorspace": 9, "color_primaries": 9}),
+        "hlg": ("libx265", "yuv420p10le", {"color_trc": 18, "colorspace": 9, "color_primaries": 9}),
+        "pq-in-8-bits": ("libx264", "yuv420p", {"color_trc": 16}),
+        "10-bit": ("libx264", "yuv420p10le", {}), "12-bit": ("ffv1", "yuv420p12le", {}),
+        "16-bit-grey": ("ffv1", "gray16le", {}), "alpha": ("ffv1", "yuva420p", {}),
+        "odd": ("ffv1", "yuv444p", {}), "reserved-matrix": ("libx264", "yuv420p", {"colorspace": 3}),
+    }  # fmt: skip
+    for name, (codec, pixels, tags) in made.items():
+        path = folder / f"pixels-{name}.mkv"
+        frames = [frame[:319, :477] for frame in moving_face(3)] if name == "odd" else moving_face(3)
+        with av.open(str(path), "w") as output:
+            stream = output.add_stream(codec, rate=25)
+            stream.height, stream.width, stream.pix_fmt = *frames[0].shape[:2], pixels
+            stream.options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
+            for tag, value in tags.items():
+                setattr(stream.codec_context, tag, value)
+            for frame in frames:
+                output.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+            output.mux(stream.encode())
+        yield path, "video"
 
 
 def _links(folder: Path) -> Iterator[tuple[Path, str]]:

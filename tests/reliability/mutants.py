@@ -17,6 +17,7 @@ import importlib.util
 import json
 import os
 import random
+import re
 import signal
 import sys
 import time
@@ -25,7 +26,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = ("dfrepro/methods/*.py", "dfrepro/forge/*.py", "dfrepro/evaluate/*.py", "dfrepro/train/steps.py")
+STATISTICS = ("contrast", "effects", "gates", "people", "power", "verdict")
+MODULES = (
+    "dfrepro/methods/*/*.py", "dfrepro/forge/*.py", "dfrepro/evaluate/*.py", "dfrepro/train/steps.py",
+    *(f"dfrepro/report/{name}.py" for name in STATISTICS),
+)  # fmt: skip
 HEAVY = (
     "torch", "timm", "cv2", "scipy.ndimage", "scipy.stats", "sklearn.metrics", "pandas", "pyarrow.parquet",
     "skimage.data",
@@ -129,14 +134,18 @@ def modules() -> list[str]:
 
 
 def tests_of(module: str) -> list[str]:
-    """The test file of the module's name; else those beside it that name the module; else that of its first word."""
+    """The test file of the module's name; else those beside it that name the module; else that of its first word, or
+    all of them."""
     path = Path(module)
-    folder = ROOT / "tests" / path.parent.name
+    folder = ROOT / "tests" / path.parent.relative_to("dfrepro")
     files = sorted(folder.glob("test_*.py"))
     exact = [file for file in files if file.stem == f"test_{path.stem}"]
-    naming = [file for file in files if f"{path.parent.name}.{path.stem}" in file.read_text()]
+    dotted = re.compile(rf"{path.parent.name}(\.| import .*\b){path.stem}\b")
+    naming = [file for file in files if dotted.search(file.read_text())]
     alike = [file for file in files if path.stem.startswith(file.stem.removeprefix("test_"))]
-    return [str(file.relative_to(ROOT)) for file in exact or naming or alike]
+    if path.parent.name == "report":  # claims are judged in these, whatever part does it
+        alike = [folder / "test_verdict.py", folder / "test_judge.py"]
+    return [str(file.relative_to(ROOT)) for file in exact or naming or alike or files]
 
 
 # --- running them ---------------------------------------------------------------------------------------------------
