@@ -106,12 +106,13 @@ def _stage(args: argparse.Namespace, what: str) -> None:
     from dfrepro import params
     from dfrepro.jobs import ready
     from dfrepro.jobs.commands import first
-    from dfrepro.report import told
+    from dfrepro.report import curves, told
 
     p = params.load()
     if args.run in p.imports:  # of no stage of dvc.yaml: what it reads is provided here
         ready.faces_for(p, args.run)
     args.stage(p, args)
+    curves.gather(p)
     print(getattr(told, what)(p, args.run, first(p, args)))
 
 
@@ -203,6 +204,7 @@ def repro(args: argparse.Namespace) -> None:
     from dfrepro import params
     from dfrepro.jobs import runner
     from dfrepro.jobs.commands import perform
+    from dfrepro.report import curves
 
     p = params.load()
     if p.scale != params.declared_scale():
@@ -214,6 +216,7 @@ def repro(args: argparse.Namespace) -> None:
     files = ("dvc.yaml", "grid/dvc.yaml") if p.grid == "full" else ("dvc.yaml",)
     jobs = args.jobs or (0 if p.sizes.threads else 1)  # threads 0: one run takes the whole machine
     report = runner.repro(perform, args.stages, files=files, jobs=jobs, dask=args.dask)
+    curves.gather(p)
     if "DFREPRO_STUDY" in os.environ:
         _note_seconds(p.artifacts / "seconds.csv", report.made)
     print(f"repro: {report}")

@@ -9,6 +9,7 @@ A mistake is one `WorkbookError` that names the key, the file and the remedy. No
 
 import difflib
 import os
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -27,6 +28,9 @@ M = TypeVar("M", bound="Model")
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 STANDIN = "standin"  # the word that stands for "the set that the workbook generates" where a folder is expected
+FIXED = re.compile(
+    r"(test_)?(vit|deit3?|beit|beitv2|eva|eva02|swin|swinv2|cait|mixer)_"
+)  # networks of one size, in timm
 IMPORTS = ROOT / "imports"  # folders of runs that were trained elsewhere
 PARTS = ("step", "options", "evaluation")  # of a recipe, beside settings of the training
 START = "start:"  # a backbone's `pretrained` that names one of the scale's starts
@@ -457,6 +461,7 @@ def load(path: Path | None = None, *, scale: str | None = None, **overrides: Any
     """
     path = path or ROOT / "params.yaml"
     raw = read_yaml(path) | overrides
+    networks = _add_own(raw, path.name)
     raw |= {"core": list(raw.get("runs") or ()), "core_maps": list(raw.get("maps") or ())}
     _add_grid(raw, path.parent / "grid" / "params.yaml")
     raw["imports"] = _imports(IMPORTS, raw.get("runs") or {})
@@ -470,8 +475,51 @@ def load(path: Path | None = None, *, scale: str | None = None, **overrides: Any
     if "sizes" in raw:
         raise WorkbookError("sizes is not a parameter", where=path.name, remedy="Sizes live in scales/<scale>.yaml")
     sizes_path = path.parent / "scales" / f"{raw['scale']}.yaml"
-    sizes = validated(ScaleParams, read_yaml(sizes_path), f"scales/{sizes_path.name}")
+    declared = read_yaml(sizes_path)
+    for section, entries in networks.items():
+        if twice := sorted(set(entries) & set(declared.get(section) or {})):
+            raise WorkbookError(
+                f"own.runs.{twice[0]} is called as one of {section}", where=path.name, remedy="Rename it"
+            )
+        declared[section] = {**(declared.get(section) or {}), **entries}
+    sizes = validated(ScaleParams, declared, f"scales/{sizes_path.name}")
     return validated(Params, raw | {"sizes": sizes}, path.name)
+
+
+def _add_own(raw: dict[str, Any], where: str) -> dict[str, dict[str, Any]]:
+    """Add the runs and sets of `own` to all others. Returns the networks and recipes that its runs give in full, by
+    the run's name, under "backbones" and "recipes": a scale's file has to say nothing of them."""
+    own = raw.pop("own", None) or {}
+    if unknown := sorted(set(own) - {"runs", "datasets"}):
+        raise WorkbookError(f"own.{unknown[0]} is not a parameter", where=where, remedy="It holds runs and datasets")
+    given: dict[str, dict[str, Any]] = {"backbones": {}, "recipes": {}}
+    for section in ("runs", "datasets"):
+        if twice := sorted(set(own.get(section) or {}) & set(raw.get(section) or {})):
+            raise WorkbookError(f"own.{section}.{twice[0]} is declared already", where=where, remedy="Rename yours")
+    for name, entry in (own.get("runs") or {}).items():
+        run = dict(entry or {})
+        detector = dict(run.get("detector") or {})
+        if isinstance(detector.get("backbone"), dict):
+            given["backbones"][name] = _sized(detector["backbone"])
+            run["detector"] = detector | {"backbone": name}
+        if isinstance(run.get("recipe"), dict):
+            given["recipes"][name], run["recipe"] = run["recipe"], name
+        raw["runs"] = {**(raw.get("runs") or {}), name: run}
+    for name, entry in (own.get("datasets") or {}).items():
+        root = (entry or {}).get("root")
+        if root not in raw["roots"]:  # a folder
+            raw["roots"] = {**raw["roots"], name: root}
+            root = name
+        raw["datasets"] = {**raw["datasets"], name: {"compression": "", **entry, "root": root}}
+    return given
+
+
+def _sized(network: dict[str, Any]) -> dict[str, Any]:
+    """A network with its input's side among the arguments, where its family fixes it as it is built."""
+    kwargs = network.get("kwargs") or {}
+    if FIXED.match(str(network.get("name"))) and "image_size" in network:
+        kwargs = {"img_size": network["image_size"], **kwargs}
+    return {**network, "kwargs": kwargs}
 
 
 def _add_grid(raw: dict[str, Any], path: Path) -> None:

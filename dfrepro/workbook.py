@@ -7,7 +7,7 @@ Paths come from the package, never from the working directory: papermill, Jupyte
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,14 +21,19 @@ from dfrepro.jobs import ready
 from dfrepro.jobs.trained import TrainedRun
 from dfrepro.params import ABSENT, STANDIN, Params
 from dfrepro.report import judge, plots
+from dfrepro.report.beside import beside
+from dfrepro.report.tables import Table, comparison, comparisons, findings
 
 if TYPE_CHECKING:
+    from IPython.display import Markdown
     from matplotlib.figure import Figure
 
     from dfrepro.data.manifest import FaceStore
     from dfrepro.methods.focus.maps import ForgeryMaps
     from dfrepro.report.compare import Comparison
+    from dfrepro.report.evidence import Evidence
 
+Sources = Mapping[str, "Evidence"]  # of "study", "former" and "here"
 MEASURED = ["dataset", "metric", "value", "run", "seed"]
 
 
@@ -124,38 +129,54 @@ class Workbook:
         trained = [run for name in names for seed in chosen if (run := self.run(name, seed)) is not None]
         return of_runs(self.params, trained)
 
-    def beside(
-        self, paper: str, table: str, scores: pd.DataFrame, measured: pd.DataFrame | None = None
-    ) -> pd.DataFrame:
-        """A table as the paper prints it, with what the study and this clone measured next to every such column."""
-        from dfrepro.report import ledger
-        from dfrepro.report.evidence import Evidence
+    def evidence(self, runs: Iterable[str], maps: Iterable[str] = ()) -> Sources:
+        """What tables and figures draw from: the committed study's evidence, the former study's, and this clone's.
 
-        return ledger.beside(
-            paper, table, Evidence(measured, scores), label=self.data_label, study=judge.study_evidence()
-        )
-
-    def verdicts(
-        self, claims: Iterable[str], scores: pd.DataFrame, measured: pd.DataFrame | None = None
-    ) -> pd.DataFrame:
-        """One row a cell of the named claims: the paper's effect, ours with its interval, and the verdict.
-
-        Intervals are over people and, where there is more than one, over seeds (dfrepro.report.verdict).
+        The former stands where the study has not come to something yet (dfrepro.report.beside).
+        Of this clone all that is there of `runs` and of `maps` (`focus-map-<maps>`); runs are trained if they are not.
         """
         from dfrepro.report import collect
+
+        runs, studies = list(runs), {"study": judge.study_evidence(), "former": judge.former_evidence()}
+        own = self.measured(dict.fromkeys([*runs, *maps]))
+        here = collect.joined(self.params, own, self.scores(runs))
+        return {name: each for name, each in studies.items() if each is not None} | {"here": here}
+
+    def beside(self, paper: str, table: str, measured: Sources) -> pd.DataFrame:
+        """A paper's table as tidy numbers of the paper, the study and this clone (dfrepro.report.beside)."""
+        return beside(paper, table, measured)
+
+    def table(self, paper: str, table: str, measured: Sources) -> Table:
+        """A paper's table for readers: a line each for what it prints, what the study measured, what this clone did."""
+        return self.shown(self.beside(paper, table, measured))
+
+    def shown(self, cells: pd.DataFrame) -> Table:
+        """What dfrepro.report.beside made, for readers; what nobody has measured is named below, with the reason."""
+        from dfrepro.report.ledger import without
+
+        at_hand = {d.layout for d in self.params.datasets.values() if self.params.roots[d.root] != ABSENT}
+        about = cells.attrs
+        absent = without(about["paper"], about["table"], at_hand) if "paper" in about else ()
+        return comparison(cells, label=self.data_label, why=judge.progress(), absent=absent)
+
+    def verdicts(self, claims: Iterable[str], measured: Sources) -> Table:
+        """The comparisons of the named claims: the paper's effect, the study's and this clone's with 95 % intervals.
+
+        The verdict is the study's. Intervals are over seeds and people (dfrepro.report.verdict).
+        """
         from dfrepro.report.claims import as_dict
         from dfrepro.report.schema import load_claims
-        from dfrepro.report.verdict import judge
+        from dfrepro.report.verdict import judge as judged
 
-        evidence = collect.joined(self.params, measured, scores)
         wanted = set(claims)
-        judged = [as_dict(judge(claim, evidence)) for claim in load_claims() if claim.id in wanted]
-        rows = [
-            {"claim": claim["id"], "cell": cell["name"], "printed": cell["printed"],
-             f"here ({self.data_label})": plots.effect(cell["effect"], cell["interval"]), "verdict": cell["verdict"]}
-            for claim in judged for cell in claim["cells"]
-        ]  # fmt: skip
-        return pd.DataFrame(rows)
+        here = [as_dict(judged(claim, measured["here"])) for claim in load_claims() if claim.id in wanted]
+        return comparisons(here, self.study(), label=self.data_label, why=judge.progress())
+
+    def study(self) -> list[dict[str, Any]]:
+        """The committed study's verdicts, all claims (dfrepro.report.claims says their shape); none without a study."""
+        path = places.STUDY / "claims.json"
+        judged: list[dict[str, Any]] = read_json(path)["claims"] if path.exists() else []
+        return judged
 
     def claims(self) -> list[dict[str, Any]]:
         """All claims judged on everything that is there of this scale, grid and seeds; trains nothing.
@@ -166,31 +187,39 @@ class Workbook:
         judged: list[dict[str, Any]] = read_json(places.results_folder(self.params) / "claims.json")["claims"]
         return judged
 
-    def found(self, *claims: str) -> pd.DataFrame:
+    def found(self, *claims: str) -> Table:
         """What the committed study found, whatever this clone has run: one row a claim of a paper, or a claim by id.
 
-        Columns, as text: claim, statement, paper (its printed effect), study (effect and interval), seeds, verdict
-        and why. Effects are in the metric's unit, AUC and accuracy in [0, 1], positive as the paper claims.
+        Effects are in the metric's unit, AUC and accuracy in [0, 1], positive as the paper claims.
         """
-        judged = read_json(places.STUDY / "claims.json")["claims"]
-        rows = [
-            {"claim": claim["title"], "statement": claim["statement"],
-             "paper": plots.effect(claim["printed_effect"], None),
-             "study [interval]": plots.effect(claim["effect"], claim["interval"]),
-             "seeds": str(len(claim["seeds"]) or ""),
-             "verdict": claim["verdict"], "why": claim["reason"]}
-            for claim in judged if {claim["paper"], claim["id"]} & set(claims)
-        ]  # fmt: skip
-        if not rows:
-            raise WorkbookError(f"no claim is called {' or '.join(claims)}", where="papers/*/claims.yaml")
-        return pd.DataFrame(rows)
+        return findings(self._wanted(claims), judge.progress())
 
-    def save(self, figure: "Figure", name: str) -> Path:
-        """Save a figure as PNG among this notebook's, whole or not at all."""
+    def conclusion(self, *claims: str) -> "Markdown":
+        """The same in a few plain sentences (dfrepro.report.learned)."""
+        from IPython.display import Markdown
+
+        from dfrepro.report.learned import sentences
+
+        wanted = self._wanted(claims)
+        papers = dict.fromkeys(claim["paper"] for claim in wanted)
+        return Markdown("\n".join(f"- {each}" for paper in papers for each in sentences(paper, wanted)))
+
+    def _wanted(self, claims: Iterable[str]) -> list[dict[str, Any]]:
+        wanted = [claim for claim in self.study() if {claim["paper"], claim["id"]} & set(claims)]
+        if not wanted:
+            raise WorkbookError(f"no claim is called {' or '.join(claims)}", where="papers/*/claims.yaml")
+        return wanted
+
+    def show(self, figure: "Figure", name: str, alt: str) -> None:
+        """Display a figure, with `alt` for who cannot see it, and save it as PNG among this notebook's figures."""
+        import matplotlib.pyplot as plt
+        from IPython.display import display
+
         path = self.params.artifacts / "figures" / self.name / f"{name}.png"
         with atomic_file(path) as partial:
             figure.savefig(partial)
-        return path
+        display(figure, metadata={"image/png": {"alt": alt}})
+        plt.close(figure)  # else the notebook shows it once more
 
 
 def open(name: str = "scratch", scale: str | None = None) -> Workbook:

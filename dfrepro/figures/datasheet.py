@@ -1,16 +1,15 @@
 """The data's own figures: what the sets hold, what they look like, what short cuts could tell, how hard they are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from dfrepro.report import judge, plots
+from dfrepro.report.beside import HERE, SOURCES, STUDY, levels
 from dfrepro.report.calibration import CLEAN, cells
-from dfrepro.report.contrast import level
 from dfrepro.report.evidence import Evidence
-from dfrepro.report.schema import Operand
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from dfrepro.data.manifest import FaceStore
 
 BAND_CONTROL = (0.40, 0.62)
+TESTS = {title: name for name, title in plots.SETS.items()}
 COLUMNS = ["original", "Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures"]
 
 
@@ -37,7 +37,7 @@ def overview(stores: dict[str, "FaceStore"]) -> pd.DataFrame:
             "partial videos": counts["partial"],
             "skipped videos": counts["skipped"],
         }
-    return pd.DataFrame(rows).T
+    return pd.DataFrame(rows).T.rename_axis("set").reset_index()
 
 
 def shared_identities(store: "FaceStore") -> dict[str, list[str]]:
@@ -127,61 +127,46 @@ def draw_controls(controls: dict[str, Any]) -> "Figure":
     axis.scatter(aucs, aucs.index, c=plots.FAKE, zorder=3)
     for name, auc in aucs.items():
         axis.annotate(f"{auc:.2f}", (auc, name), textcoords="offset points", xytext=(8, -4), fontsize=9)
-    axis.set(xlim=(0.3, 1), xlabel="in-domain video AUC, cross-validated by identity", title="Short cuts")
+    axis.set(
+        xlim=(0.3, 1),
+        xlabel="in-domain video AUC, cross-validated by identity",
+        title="What short cuts tell: about nothing in the band",
+    )
     return figure
 
 
+def calibration(run: str, sets: Sequence[str], measured: Mapping[str, Evidence]) -> pd.DataFrame:
+    """Video AUC of a run on each set (dfrepro.report.beside.levels); `measured`: the evidence of each source."""
+    columns = {plots.SETS[name]: {"metric": "video_auc", "test": name} for name in sets}
+    return levels({run: run}, columns, measured, key="network", title="Video AUC of the baseline")
+
+
 def studied(run: str, sets: Sequence[str]) -> pd.DataFrame:
-    """Video AUC of a run of the committed study on each set, with its 95 % interval and number of seeds, as text."""
+    """The same of the committed study alone."""
     evidence = judge.study_evidence()
-    rows = []
-    for name in sets:
-        found = level(Operand(run=run, metric="video_auc", test=(name,)), evidence) if evidence is not None else None
-        interval = found.interval() if found is not None else None
-        shown = (
-            f"{found.mean:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]" if found is not None and interval else "not run"
-        )
-        rows.append({"set": name, "study: video AUC [95 %]": shown, "seeds": str(len(found.seeds)) if found else ""})
-    return pd.DataFrame(rows)
+    return calibration(run, sets, {} if evidence is None else {STUDY: evidence})
 
 
-def calibration(scores: pd.DataFrame) -> pd.DataFrame:
-    """Video AUC of a run on each set with its 95 % interval over seeds and people, and the band that it was set to.
-
-    NaN where the run has no band.
-    """
-    evidence = Evidence(None, scores)
-    (run,) = scores.run.unique()
-    bands = cells()
-    bands = bands[(bands.run == run) & (bands.manipulation == "") & (bands.condition == CLEAN)].set_index("test")
-    rows = {}
-    for dataset in scores.dataset.unique():
-        operand = Operand(run=run, metric="video_auc", test=dataset)
-        found = level(operand, evidence)
-        assert found is not None  # its scores are there
-        low, high = found.interval() or (np.nan, np.nan)
-        rows[plots.SETS[dataset]] = {
-            "video AUC": found.mean,
-            "low": low,
-            "high": high,
-            "from": bands.low.get(dataset, np.nan),
-            "to": bands.high.get(dataset, np.nan),
-        }
-    return pd.DataFrame(rows).T
-
-
-def draw_calibration(table: pd.DataFrame) -> "Figure":
-    """Draw the calibration with its two bands."""
+def draw_calibration(found: pd.DataFrame, label: str) -> "Figure":
+    """Draw the baseline's AUC on each set with its interval, and the band that it was set to, where there is one."""
     import matplotlib.pyplot as plt
 
-    figure, axis = plt.subplots(figsize=(7, 3.4))
-    for i, (name, row) in enumerate(table.iterrows()):
-        axis.fill_between([i - 0.35, i + 0.35], row["from"], row["to"], color="#e9f1ec", lw=0)
-        axis.errorbar(i, row["video AUC"], [[row["video AUC"] - row.low], [row.high - row["video AUC"]]], fmt="o",
-                      c=plots.REAL if name == "FF++" else plots.FAKE, capsize=3)  # fmt: skip
+    sets, (run,) = found.attrs["columns"], found.attrs["rows"]
+    bands = cells()
+    bands = bands[(bands.run == run) & (bands.manipulation == "") & (bands.condition == CLEAN)].set_index("test")
+    figure, axis = plt.subplots(figsize=(7, 3.8))
+    for place, name in enumerate(sets):
+        if (test := TESTS[name]) in bands.index:
+            axis.fill_between([place - 0.35, place + 0.35], bands.low[test], bands.high[test], color="#e4ece6", lw=0)
+        for one in found[found.column == name].itertuples():
+            shift = 0.1 if one.source == HERE else -0.1
+            seeds = one.each if one.seeds > 1 else ()
+            plots.dots(axis, place + shift, one.source, one.value, (one.low, one.high), seeds, upright=True)
     axis.axhline(0.5, c="0.5", lw=1, ls=":")
-    axis.set(xticks=range(len(table)), xticklabels=table.index, ylabel="video AUC", ylim=(0.4, 1.02))
-    axis.set_title("The baseline on every set (stand-in), and the band it was set to")
+    axis.set(xticks=range(len(sets)), xticklabels=sets, ylabel="video AUC", ylim=(0.4, 1.02))
+    axis.set_title("The baseline on every set; the band is what it was set to")
+    shown = [source for source in SOURCES if (found.source == source).any()]
+    figure.legend(handles=plots.sources(label, *shown), loc="outside lower center", ncols=2)
     return figure
 
 

@@ -38,13 +38,15 @@ GRID = 8  # side of a saliency map on the page: about what the networks' last ma
 BATCH = 64  # faces that pass a network with gradients at a time
 SIDES = {"clean": "before", "shifted": "after"}
 FACE = ["dataset", "manipulation", "video", "frame"]
-COLOURS = (plots.FAKE, "#b98a1c", "#8a5aa8", "#4d8f52", "#b04a78", "#6b6f2a", "#7a5642", "#3f6fb5")  # of manipulations
 TEMPLATE = Path(__file__).with_suffix(".html")
 # the height follows the page's layout: side by side on a screen, one below the other on a phone
 FRAME = """<div><iframe title="Explorer" style="width:100%;height:max(720px,calc(1560px - 100vw));border:0" \
 srcdoc="{page}"></iframe>
-<p>Hover or tap a dot, draw a line around several. <a href="explorer/{name}.html">The explorer on a page of its own</a>
-</p></div>"""
+<p>Hover or tap a dot, draw a line around several. P(fake) is what the network gives for "fake", uncalibrated; above .5
+it says fake. <a href="explorer/{name}.html">The explorer on a page of its own</a></p>
+<details><summary>As a picture, where scripts are not run</summary><img style="max-width:100%" alt="{alt}" \
+src="data:image/jpeg;base64,{still}"></details></div>"""
+STILL = "Dots of the same faces before and after the shift, fakes and reals; below, the faces whose scores moved most"
 
 
 @dataclass(frozen=True)
@@ -104,19 +106,18 @@ def saliency(run: "TrainedRun", faces: np.ndarray) -> np.ndarray:
     """
     import torch
     from torch.nn import functional
+    from tqdm.auto import tqdm
 
     from dfrepro.evaluate.probe import StatisticShift, under
     from dfrepro.figures import faces as study
     from dfrepro.nets import cam
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    detector, sides = run.detector().to(device), []
-    for probe in (None, StatisticShift()):
+    detector, sides, batches = run.detector().to(device), [], study.to_tensor(faces).split(BATCH)
+    for side, probe in zip(SIDES.values(), (None, StatisticShift())):
+        bar = tqdm(batches, desc=f"saliency {side}", unit="batch", leave=False, delay=1)
         with under(probe, detector):
-            parts = [
-                cam.grad_cam(detector, part.to(device), positions=GRID - 1).cpu()
-                for part in study.to_tensor(faces).split(BATCH)
-            ]
+            parts = [cam.grad_cam(detector, part.to(device), positions=GRID - 1).cpu() for part in bar]
         sides.append(functional.interpolate(torch.cat(parts)[:, None], (GRID, GRID), mode="bilinear")[:, 0])
     maps = torch.stack(sides, 1).numpy()
     top = float(np.quantile(maps, 0.995)) or 1.0
@@ -142,7 +143,7 @@ def page(shown: Points, *, title: str, caption: str = "", runs: Mapping[str, str
         "names": plots.LABELS,
         "sets": plots.SETS,
         "colours": dict.fromkeys(rows.manipulation.unique(), plots.REAL)
-        | {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(fakes)},
+        | {name: plots.PALETTE[i % len(plots.PALETTE)] for i, name in enumerate(fakes)},
         "scale": [plots.REAL, "#c9c9c4", plots.FAKE],
         "rows": {name: rows[name].tolist() for name in ["run", *FACE, "label", "face"]}
         | {name: np.round(rows[name].astype(float), 5).tolist() for name in ("score_before", "score_after")},
@@ -172,7 +173,28 @@ def show(wb: "Workbook", shown: Points, runs: Mapping[str, str]) -> "HTML":
     text = page(shown, title="The same faces before and after the statistic shift", caption=count, runs=runs)
     with atomic_file(wb.params.artifacts / "explorer" / f"{wb.name}.html") as partial:
         partial.write_text(text, encoding="utf-8")
-    return HTML(FRAME.format(page=html.escape(text), name=wb.name))
+    return HTML(FRAME.format(page=html.escape(text), name=wb.name, still=still(shown), alt=STILL))
+
+
+def still(shown: Points, faces: int = 12) -> str:
+    """The first network's dots before and after, and the faces whose scores moved most: a JPEG, base64."""
+    from matplotlib.figure import Figure
+
+    rows = shown.rows[shown.rows.run == shown.rows.run.iloc[0]]
+    figure = Figure(figsize=(8, 5.4), layout="constrained", dpi=90)
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(3, 1))[:, 0]
+    for axis, side in zip(above.subplots(1, 2, sharex=True, sharey=True), SIDES.values()):
+        dots = rows.rename(columns={f"x_{side}": "x", f"y_{side}": "y"})
+        plots.embedding(axis, dots, title=f"{side} the shift", legend=side == "before")
+    moved = (rows.score_after - rows.score_before).abs().nlargest(faces).index
+    for axis, row in zip(below.subplots(1, faces, squeeze=False)[0], moved):
+        axis.imshow(shown.faces[rows.face[row]])
+        axis.set_title(f"{rows.score_before[row]:.2f} → {rows.score_after[row]:.2f}", fontsize=7, loc="center")
+    for axis in below.axes:
+        axis.set_axis_off()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="jpeg", pil_kwargs={"quality": 85})
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 # --- parts of the page ---------------------------------------------------------------------------------------------

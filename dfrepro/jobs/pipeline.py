@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dfrepro import places
 from dfrepro.errors import WorkbookError
@@ -333,22 +333,31 @@ def publish(p: Params) -> None:
         for cell, ran in zip(source.cells, done):
             if cell.cell_type == "code":
                 count += 1
-                cell.outputs, cell.execution_count = ran.outputs, count
+                cell.outputs, cell.execution_count = [each for each in ran.outputs if not _bar(each)], count
                 for output in cell.outputs:
                     if "execution_count" in output:
                         output.execution_count = count
-                    _lighten(output.get("data", {}), executed.stem)
+                    _lighten(output, executed.stem)
         source.metadata.setdefault("kernelspec", KERNELSPEC)  # some editors leave it out, and nbval asks for it
         with atomic_file(places.NOTEBOOKS / executed.name) as partial:
             nbformat.write(source, partial)
 
 
-def _lighten(data: dict[str, str], notebook: str) -> None:
+def _bar(output: dict[str, Any]) -> bool:
+    """Whether an output is a progress bar's widget and nothing else: without a kernel it is a dead line."""
+    data = output.get("data", {})
+    return "application/vnd.jupyter.widget-view+json" in data and "image/png" not in data
+
+
+def _lighten(output: dict[str, Any], notebook: str) -> None:
     """Make an output fit for git and for a reader without a kernel: small pictures, no dead sliders, pages as files."""
+    data = output.get("data", {})
     if "image/png" in data:
         data.pop("application/vnd.jupyter.widget-view+json", None)
         if len(data["image/png"]) > LARGE:
             data["image/jpeg"] = _jpeg(data.pop("image/png"))
+            if "image/png" in output.get("metadata", {}):  # its size and its text for who cannot see it
+                output["metadata"]["image/jpeg"] = output["metadata"].pop("image/png")
     if page := re.search(r'srcdoc="([^"]*)"', data.get("text/html", "")):
         with atomic_file(places.NOTEBOOKS / "explorer" / f"{notebook}.html") as partial:
             partial.write_text(html.unescape(page[1]), encoding="utf-8")

@@ -66,7 +66,7 @@ def of_runs(p: Params, trained: Sequence[TrainedRun]) -> Comparison:
 
 def clean(p: Params, run: TrainedRun) -> pd.DataFrame:
     """A run's scores of faces as they are, `dataset` being the declared name: "ffpp-c40" where scores say "ffpp"."""
-    declared = {p.datasets[test].layout: test for test in p.run(run.name).tests}
+    declared = {p.scored_as(test): test for test in p.run(run.name).tests}
     found = run.scores
     found = found[found["condition"] == "clean"]
     return found.assign(dataset=found["dataset"].map(lambda name: declared.get(name, name)))

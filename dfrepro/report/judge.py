@@ -62,11 +62,27 @@ def former_evidence() -> Evidence | None:
     return _evidence_of(places.FORMER) if (places.FORMER / "claims.json").exists() else None
 
 
+def progress() -> str:
+    """How far the committed study has come, in a sentence."""
+    evidence = study_evidence()
+    if evidence is None:
+        return "There is no study yet: `make study` makes one."
+    p = _params_of(read_json(places.STUDY / "claims.json")["about"])
+    planned = [(run, seed) for run in p.runs if p.in_grid(run) for seed in p.seeds]
+    done = sum(seed in evidence.seeds(run) for run, seed in planned)
+    if done == len(planned):
+        return f"The study has all of its {done} trainings, and none of this."
+    return f"The study has {done} of its {len(planned)} trainings so far (results/study/provenance.json)."
+
+
 @cache
 def _evidence_of(study: Path) -> Evidence:
     return _evidence(study, read_json(study / "claims.json")["about"])
 
 
 def _evidence(study: Path, about: dict[str, Any]) -> Evidence:
-    p = params.load(**{name: about[name] for name in ("scale", "grid", "seeds")})
-    return collect.kept(p, study / "evidence")
+    return collect.kept(_params_of(about), study / "evidence")
+
+
+def _params_of(about: dict[str, Any]) -> Params:
+    return params.load(**{name: about[name] for name in ("scale", "grid", "seeds")})

@@ -39,7 +39,8 @@ SHORTER = (
 PAGE = """# What we learned
 
 From the study's claims.json{about}, by `python -m dfrepro readme`. Effects are positive as the paper claims, with
-intervals. The bench is stand-in videos and small networks: nothing here speaks of a paper's own numbers.
+intervals; "former study": on other stand-in videos. The bench is stand-in videos and small networks: nothing
+here speaks of a paper's own numbers.
 [Every claim](claims.md) · [how a verdict comes about](verdicts.md)
 """
 
@@ -130,9 +131,7 @@ def _listed(claims: Sequence[Claim]) -> str:
 def _numbers(claim: Claim) -> str:
     """': +0.012 [-0.030, +0.050] (printed +0.020)', as far as there are such numbers."""
     printed = effect(claim["printed_effect"], None, digits(claim))
-    said = [f"printed {printed}"] * bool(printed) + ["in the former study, on other stand-in videos"] * bool(
-        claim.get("former")
-    )
+    said = [f"printed {printed}"] * bool(printed) + ["former study"] * bool(claim.get("former"))
     shown = here(claim) + (f" ({'; '.join(said)})" if said and here(claim) else "")
     return f": {shown}" if shown else ""
 

@@ -1,8 +1,8 @@
-"""The ledger: what the papers print, beside what was measured here, and where each table and figure is reproduced.
+"""The ledger: what the papers print, and where each table and figure is reproduced.
 
 papers/<paper>/tables/*.csv hold the printed values, tables.yaml says what each column would have to be measured on,
 anomalies.yaml where the printed values contradict themselves, coverage.yaml where each table and figure is reproduced.
-A measured column always carries its label ("stand-in") in its name: a number from generated faces is never the paper's.
+What was measured for a table is joined to it in dfrepro.report.beside.
 """
 
 import re
@@ -16,14 +16,11 @@ import pandas as pd
 from pydantic import model_validator
 
 from dfrepro.errors import WorkbookError
-from dfrepro.report.contrast import common_seeds, contrast, probits, values
-from dfrepro.report.evidence import Evidence
 from dfrepro.report.schema import ORDER, PAPERS, Cell, Claim, Entry, Operand, read_yaml, validated
 
 ROMAN = {name: number for number, name in enumerate(("I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X"), 1)}
 OWN = ("run", "test", "condition", "marks")  # columns of the CSVs that the paper does not print as such
 _TABLES: dict[tuple[str, str, Path], pd.DataFrame] = {}  # read once: a claim's cells look into them again and again
-NOT_RUN, NOT_OURS = "not run", "not reproduced"
 
 
 class Column(Entry):
@@ -71,7 +68,22 @@ def table(paper: str, identifier: str | int, root: Path = PAPERS) -> pd.DataFram
 
     `attrs` carry title, source and unit. Raises `WorkbookError` naming the tables that there are.
     """
-    return _read(paper, *_spec(paper, identifier, root), root).copy()
+    return _read(paper, *specified(paper, identifier, root), root).copy()
+
+
+def specified(paper: str, identifier: str | int, root: Path) -> tuple[str, TableSpec]:
+    """A table's file name ("T4") and what each of its columns would have to be measured on.
+
+    Raises `WorkbookError` naming the papers, or the tables, that there are.
+    """
+    if paper not in ORDER:
+        raise WorkbookError(f"no paper is called {paper}", where="ledger", remedy=f"There are {', '.join(ORDER)}")
+    specs = _specs(root / paper / "tables.yaml")
+    text = str(identifier)
+    name = text if text in specs else f"T{ROMAN.get(text, text)}"
+    if name not in specs:
+        raise WorkbookError(f"{paper} has no table {text}", where="ledger", remedy=f"There are {', '.join(specs)}")
+    return name, specs[name]
 
 
 def _read(paper: str, name: str, spec: TableSpec, root: Path) -> pd.DataFrame:
@@ -83,30 +95,6 @@ def _read(paper: str, name: str, spec: TableSpec, root: Path) -> pd.DataFrame:
     frame.attrs = {"paper": paper, "table": name, "title": spec.title, "source": spec.source, "unit": spec.unit}
     _TABLES[paper, name, root] = frame
     return frame
-
-
-def beside(
-    paper: str,
-    identifier: str | int,
-    measured: pd.DataFrame | Evidence,
-    *,
-    label: str = "stand-in",
-    study: Evidence | None = None,
-    root: Path = PAPERS,
-) -> pd.DataFrame:
-    """The printed table with a measured column next to every column that can be measured.
-
-    `measured` is tidy results (run, seed, dataset, metric, value) or evidence. A measured value is the mean over seeds
-    in the table's unit. A row of ours without results reads "not run", another paper's "not reproduced".
-    `study`: the evidence of the committed study, for a column of its own (mean and 95 % interval, as text) before the
-    measured one; where the study has a value and `measured` has none, the measured column is empty.
-    """
-    printed, (_, spec) = table(paper, identifier, root), _spec(paper, identifier, root)
-    evidence = measured if isinstance(measured, Evidence) else Evidence(measured)
-    rows = [_beside_row(row, spec, evidence, label, study) for _, row in printed.iterrows()]
-    joined = pd.DataFrame(rows)
-    joined.attrs = printed.attrs | {"label": label}
-    return joined
 
 
 def coverage(root: Path = PAPERS) -> pd.DataFrame:
@@ -152,6 +140,16 @@ def undeclared(paper: str, runs: Collection[str], sets: Collection[str], root: P
     return found
 
 
+def without(paper: str, identifier: str, sets: Collection[str], root: Path = PAPERS) -> list[str]:
+    """The columns of a table that some set is missing for, `sets` being those at hand by their layout's name."""
+    columns = specified(paper, identifier, root)[1].columns
+    tests = {name: [columns[part].test for part in column.average_of or (name,)] for name, column in columns.items()}
+    return [
+        name for name, each in tests.items()
+        if any(one.partition("/")[0] not in sets for test in each for one in _many(test))
+    ]  # fmt: skip
+
+
 def _many(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else value or ()
 
@@ -165,81 +163,6 @@ def anomalies(root: Path = PAPERS) -> pd.DataFrame:
 def _specs(path: Path) -> dict[str, TableSpec]:
     tables: dict[str, Any] = read_yaml(path)["tables"]
     return {name: validated(TableSpec, entry, f"{path}: {name}") for name, entry in tables.items()}
-
-
-def _spec(paper: str, identifier: str | int, root: Path) -> tuple[str, TableSpec]:
-    if paper not in ORDER:
-        raise WorkbookError(f"no paper is called {paper}", where="ledger", remedy=f"There are {', '.join(ORDER)}")
-    specs = _specs(root / paper / "tables.yaml")
-    text = str(identifier)
-    name = text if text in specs else f"T{ROMAN.get(text, text)}"
-    if name not in specs:
-        raise WorkbookError(f"{paper} has no table {text}", where="ledger", remedy=f"There are {', '.join(specs)}")
-    return name, specs[name]
-
-
-def _beside_row(
-    row: pd.Series, spec: TableSpec, evidence: Evidence, label: str, study: Evidence | None
-) -> dict[str, Any]:
-    cells: dict[str, Any] = {key: row[key] for key in spec.keys}
-    found: dict[str, Any] = {}
-    for name, column in spec.columns.items():
-        cells[f"{name} (printed)"] = row[name]
-        if not column.average_of and not column.metric:
-            continue
-        operands = _operands(row, spec, name)
-        of_study = _studied(operands, study, spec.factor(name)) if study is not None else ""
-        if column.average_of:
-            found[name] = _average([found[part] for part in column.average_of])
-        else:
-            found[name] = _measured(operands, evidence, spec.factor(name))
-        if study is not None:
-            cells[f"{name} (study)"] = of_study or (NOT_OURS if not operands else NOT_RUN)
-        cells[f"{name} ({label})"] = "" if of_study and found[name] == NOT_RUN else found[name]
-    return cells | {"run": row.get("run", "")}
-
-
-def _operands(row: pd.Series, spec: TableSpec, name: str) -> list[Operand]:
-    """What a column of a row, or the columns that it averages, are measured on; nothing for another paper's row."""
-    run = row.get("run", "")
-    columns = [spec.columns[part] for part in spec.columns[name].average_of or (name,)]
-    return [
-        Operand.model_validate({
-            "run": run, "metric": column.metric, "test": column.test or row.get("test"), "change": column.change,
-            "condition": column.condition or row.get("condition") or "clean",
-        })
-        for column in columns if run
-    ]  # fmt: skip
-
-
-def _measured(operands: list[Operand], evidence: Evidence, factor: float) -> float | str:
-    if not operands:
-        return NOT_OURS
-    seeds = evidence.seeds(operands[0].run)
-    values = [value for seed in seeds if (value := evidence.value(operands[0], seed)) is not None]
-    return float(np.mean(values)) * factor if values else NOT_RUN
-
-
-def _studied(operands: list[Operand], study: Evidence, factor: float) -> str:
-    """Mean and 95 % interval over the study's seeds and test sets, in the table's unit; "" where it has not all."""
-    cells = [Cell(name="", of=operand, test="shown") for operand in operands]
-    seeds, _ = common_seeds(cells, study) if cells else ([], "")
-    if not seeds:
-        return ""
-    on_probit = all(probits(cell) for cell in cells)  # an AUC's interval stays in [0, 1]
-    effect, digits = contrast(cells, study, seeds, on_probit), 1 if factor == 100.0 else 3
-    mean = factor * float(np.mean([values(operand, study, seeds) for operand in operands]))
-    interval = effect.interval()
-    if interval is None:
-        return f"{mean:.{digits}f}"
-    low, high = (bound * factor for bound in interval)
-    return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
-
-
-def _average(parts: list[float | str]) -> float | str:
-    """The mean of a row's columns; a row that was not measured on all of them has none, rather than another average."""
-    numbers = [part for part in parts if not isinstance(part, str)]
-    return float(np.mean(numbers)) if len(numbers) == len(parts) else next(p for p in parts if isinstance(p, str))
 
 
 def _coverage(path: Path) -> list[Covered]:

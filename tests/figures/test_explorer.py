@@ -4,6 +4,8 @@ import base64
 import io
 import json
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
@@ -239,3 +241,61 @@ def test_the_notebooks_frame_holds_the_page_and_the_page_is_a_file_too(tmp_path)
     Frame().feed(frame)
     assert inside == [written]
     assert "stand-in" in content(written)["caption"]
+
+
+# --- what the script does, run by Node where there is one -----------------------------------------------------------
+
+HEAD = """
+const made = () => ({ append() {}, replaceChildren() {}, setAttribute() {}, children: [], style: {}, textContent: "" });
+const listed = [made(), made()];
+globalThis.window = globalThis;
+globalThis.document = {
+  getElementById: id => id === "payload" ? { textContent: PAYLOAD } : id === "chosen" ? { children: listed } : made(),
+  createElement: made, querySelector: made, head: made(),
+};
+globalThis.matchMedia = () => ({ matches: false });
+"""
+SETUP = """
+filter = {}; mark = {}; ranges = { x: { setv() {} }, y: { setv() {} } };
+const places = ["x_before", "y_before", "x_after", "y_after"].map(name => [name, Array(N).fill(0)]);
+source = { data: Object.fromEntries(places), selected: { indices: [] }, change: { emit() {} } };
+show = i => { state.last = i; };
+"""
+
+
+def played(steps: str) -> object:
+    """What `steps` give in the page's script, whose table holds a face of each network in turn."""
+    shown = some_points()
+    shown.rows["face"] = list(range(6)) * 2
+    shown.rows["score_before"] = [0.9, 0.9] * 6  # fakes at even rows: reals are judged wrong before
+    shown.rows["score_after"] = [0.1, 0.1] * 6
+    text = explorer.page(shown, title="t")
+    payload = content(text) | {"library": "", "plot": None, "maps": None}
+    script = Elements(text).scripts[1].replace('"use strict";', "").replace("window.explorer.ready = start();", "")
+    program = HEAD.replace("PAYLOAD", json.dumps(json.dumps(payload))) + script + SETUP
+    program += f"console.log(JSON.stringify({steps}))"
+    done = subprocess.run(["node", "-e", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-1500:]
+    return json.loads(done.stdout)
+
+
+with_node = pytest.mark.skipif(shutil.which("node") is None, reason="needs Node")
+
+
+@with_node
+def test_only_faces_that_were_judged_wrong_are_shown_where_that_is_asked():
+    assert played('(state.wrong = "before", shown())') == [1, 3, 5]
+    assert played('(state.wrong = "after", shown())') == [0, 2, 4]
+    assert played("shown()") == [0, 1, 2, 3, 4, 5]
+
+
+@with_node
+def test_what_was_chosen_stays_chosen_when_the_network_changes():
+    assert played('(source.selected.indices = [1, 2, 4], switchTo("pim-df"), source.selected.indices)') == [7, 8, 10]
+
+
+def test_a_reader_whose_scripts_are_not_run_sees_a_picture():
+    picture = Image.open(io.BytesIO(base64.b64decode(explorer.still(some_points()))))
+    assert picture.format == "JPEG"
+    assert picture.width > 600
+    assert len(np.unique(np.asarray(picture).reshape(-1, 3), axis=0)) > 100

@@ -121,7 +121,8 @@ def looked_up(verb: str, runs: list[str]) -> set[str]:
 def needed(stage: dict) -> set[str]:
     """The modules that decide what a stage's command makes."""
     _, _, _, verb, *words = stage["cmd"].split()
-    matrix = stage.get("matrix", {})
+    # a matrix over your own runs and sets, of params.yaml: a run may be of any kind
+    matrix = {key: sorted(P.core) if of == "${own.runs}" else of for key, of in stage.get("matrix", {}).items()}
     if verb == "notebook":
         cells = read_json(ROOT / "notebooks" / f"{words[0]}.ipynb")["cells"]
         code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]

@@ -29,8 +29,10 @@ def face():
 
 def test_a_large_picture_becomes_a_jpeg_of_the_same_colours_on_white(face):
     data = {"image/png": png(face), "application/vnd.jupyter.widget-view+json": "dead without a kernel"}
-    pipeline._lighten(data, "00_data")
+    output = {"data": data, "metadata": {"image/png": {"alt": "a face"}}}
+    pipeline._lighten(output, "00_data")
     assert data.keys() == {"image/jpeg"}
+    assert output["metadata"] == {"image/jpeg": {"alt": "a face"}}
     shown = Image.open(io.BytesIO(base64.b64decode(data["image/jpeg"])))
     pixels, right = np.asarray(shown, float), np.asarray(face.convert("RGB"), float)
     assert (pixels[:12] > 250).all()
@@ -42,5 +44,13 @@ def test_a_large_picture_becomes_a_jpeg_of_the_same_colours_on_white(face):
 def test_a_small_picture_stays_as_it_is(face):
     small = png(face.resize((60, 40)))
     data = {"image/png": small}
-    pipeline._lighten(data, "00_data")
+    pipeline._lighten({"data": data}, "00_data")
     assert data == {"image/png": small}
+
+
+def test_a_progress_bar_is_not_published_and_a_sliders_picture_is():
+    widget = "application/vnd.jupyter.widget-view+json"
+    assert pipeline._bar({"data": {widget: {}, "text/plain": "saliency: 0%"}})
+    assert not pipeline._bar({"data": {widget: {}, "image/png": "x"}})
+    assert not pipeline._bar({"data": {"text/html": "x"}})
+    assert not pipeline._bar({"output_type": "stream", "text": "x"})

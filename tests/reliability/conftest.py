@@ -37,7 +37,7 @@ CELLS = [
     'scale = None',
     'from dfrepro import workbook\nwb = workbook.open("00_data", scale)',
     f'wb.run("{RUN}").scores.groupby("label").score.mean()',
-    'import matplotlib.pyplot as plt\n_ = wb.save(plt.figure(), "empty")',
+    'import matplotlib.pyplot as plt\nwb.show(plt.figure(), "empty", "nothing")',
 ]  # fmt: skip
 
 

@@ -1,18 +1,12 @@
 import re
 
-import pandas as pd
 import pytest
 import yaml
 
 from dfrepro import params
 from dfrepro.errors import WorkbookError
 from dfrepro.report import ledger
-from dfrepro.report.evidence import Evidence
 from dfrepro.report.schema import load_claims
-
-
-def results(rows) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=["run", "seed", "dataset", "metric", "value"])
 
 
 def test_a_table_is_found_by_any_of_its_names():
@@ -30,63 +24,9 @@ def test_an_unknown_table_says_which_there_are(paper, name, said):
     assert "There are" in str(error.value)
 
 
-def test_measured_values_stand_beside_the_printed_ones_in_the_papers_unit():
-    others = (("dfdcp", 0.7), ("dfdc", 0.6), ("wdf", 0.5))
-    rows = [("pim-ffpp", seed, test, "video_auc", value) for seed in (0, 1) for test, value in others]
-    measured = results(
-        [*rows, ("pim-ffpp", 0, "cdfv2", "video_auc", 0.80), ("pim-ffpp", 1, "cdfv2", "video_auc", 0.82)]
-    )
-    shown = ledger.beside("pim", "VI", measured).set_index("r")
-    assert shown.loc["0.1", "cdf (printed)"] == 87.34
-    assert shown.loc["0.1", "cdf (stand-in)"] == pytest.approx(81)
-    assert shown.loc["0.1", "average (stand-in)"] == pytest.approx((81 + 70 + 60 + 50) / 4)
-
-
-def test_a_row_without_results_is_shown_as_not_run():
-    shown = ledger.beside("pim", "VI", results([]))
-    assert len(shown) == len(ledger.table("pim", "VI"))
-    assert set(shown["cdf (stand-in)"]) == {"not run"}
-
-
-def test_the_study_has_a_column_of_its_own_with_its_interval_and_what_it_has_is_no_longer_missing():
-    tests = ("cdfv2", "dfdcp", "dfdc", "wdf")
-    rows = [("pim-ffpp", seed, test, "video_auc", 0.7 + seed / 100) for seed in range(5) for test in tests]
-    shown = ledger.beside("pim", "VI", results([]), study=Evidence(results(rows))).set_index("r")
-    mean, low, high = map(float, re.findall(r"[\d.]+", shown.loc["0.1", "cdf (study)"]))
-    assert low < mean == 72.0 < high
-    assert shown.loc["0.1", "average (study)"] == shown.loc["0.1", "cdf (study)"]
-    assert shown.loc["0.1", "cdf (stand-in)"] == shown.loc["0.1", "average (stand-in)"] == ""
-    assert shown.loc["0.05", "cdf (study)"] == shown.loc["0.05", "cdf (stand-in)"] == "not run"
-    ours = ledger.beside("pim", "VI", results(rows[:4]), study=Evidence(results(rows))).set_index("r")
-    assert ours.loc["0.1", "cdf (stand-in)"] == pytest.approx(70)
-    others = ledger.beside("pim", "V", results([]), study=Evidence(results(rows)))
-    assert "not reproduced" in set(others["cdf (study)"])
-
-
-def test_another_papers_detector_is_shown_as_not_reproduced():
-    shown = ledger.beside("pim", "V", results([])).set_index(["method", "train_data"])
-    assert shown.loc[("RECCE", "FF++"), "cdf (stand-in)"] == "not reproduced"
-    assert shown.loc[("Ours", "FF++"), "cdf (stand-in)"] == "not run"
-
-
-def test_an_average_needs_all_of_its_columns():
-    shown = ledger.beside("pim", "VI", results([("pim-ffpp", 0, "cdfv2", "video_auc", 0.8)])).set_index("r")
-    assert shown.loc["0.1", "average (stand-in)"] == "not run"
-
-
-def test_a_row_may_name_its_own_test_set_and_condition():
-    measured = results([("erm-df", 0, "ffpp/Deepfakes", "accuracy", 0.9)]).assign(condition="shifted")
-    shown = ledger.beside("pim", "II", measured).set_index(["dataset", "perturbation"])
-    assert shown.loc[("DF", "after"), "accuracy (stand-in)"] == 0.9
-    assert shown.loc[("DF", "before"), "accuracy (stand-in)"] == "not run"
-
-
-def test_every_measured_column_carries_its_label():
-    for paper in ledger.ORDER:
-        for name in yaml.safe_load((ledger.PAPERS / paper / "tables.yaml").read_text(encoding="utf-8"))["tables"]:
-            shown = ledger.beside(paper, name, results([]), label="here")
-            keys = set(ledger.table(paper, name).columns) | {"run"}
-            assert all(c in keys or c.endswith((" (printed)", " (here)")) for c in shown.columns)
+def test_columns_are_missing_whose_test_sets_are_not_at_hand_and_so_are_averages_over_them():
+    assert ledger.without("fpg", "T1", {"cdfv2", "dfd", "dfdc", "dfdcp"}) == ["ffiw", "average"]
+    assert ledger.without("fpg", "T1", {"cdfv2", "dfd", "dfdc", "dfdcp", "ffiw"}) == []
 
 
 def test_coverage_holds_every_table_and_figure():

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from dfrepro.report import plots
+from dfrepro.report.beside import HERE, SOURCES, levels
 from dfrepro.report.evidence import Evidence
-from dfrepro.report.schema import Operand
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -148,7 +148,7 @@ def draw_history(histories: Mapping[str, pd.DataFrame]) -> "Figure":
     import matplotlib.pyplot as plt
 
     titles = {"ce": "Cross-entropy", "pcr": "PCR, Eq. 4", "icr": "ICR, Eq. 6", "skipped": "Pairs that RCR skips"}
-    figure, axes = plt.subplots(1, len(titles), figsize=(12.5, 3.1))
+    figure, axes = plt.subplots(1, len(titles), figsize=(12.5, 3.5))
     for axis, (part, title) in zip(axes, titles.items()):
         for (name, history), colour in zip(histories.items(), (plots.REAL, plots.FAKE, "0.45")):
             if part in history:
@@ -159,8 +159,9 @@ def draw_history(histories: Mapping[str, pd.DataFrame]) -> "Figure":
             axis.axhline(LN2, c="0.6", lw=1, ls=":")
         axis.set(title=title, xlabel="epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)
-    axes[0].annotate("ln 2", (0.02, LN2), xycoords=("axes fraction", "data"), va="bottom", color="0.4", fontsize=9)
-    axes[0].legend(fontsize=9)
+    for axis in axes[:3]:
+        axis.annotate("ln 2", (1.01, LN2), xycoords=("axes fraction", "data"), va="center", color="0.4", fontsize=9)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 
@@ -179,46 +180,37 @@ def channel_table(printed: pd.DataFrame, found: Mapping[str, tuple[str, list[int
     return pd.DataFrame(rows)
 
 
-def reduction(scores: pd.DataFrame, runs: Mapping[str, str], test: str = "ffpp") -> pd.DataFrame:
-    """R = (AUC − AUC of the clean set) / AUC of the clean set, of videos: a row a run, corruption, level and seed."""
-    evidence = Evidence(None, scores)
-    rows = []
-    for name, run in runs.items():
-        for corruption in CORRUPTIONS:
-            for level in range(1, 6):
-                operand = Operand(run=run, test=(test,), metric="video_auc", change="relative",
-                                  condition=(f"{corruption}-{level}",))  # fmt: skip
-                found = {seed: evidence.value(operand, seed) for seed in evidence.seeds(run)}
-                rows += [(name, corruption, level, seed, value) for seed, value in found.items() if value is not None]
-    return pd.DataFrame(rows, columns=["detector", "corruption", "level", "seed", "R"])
+def reduction(measured: Mapping[str, Evidence], runs: Mapping[str, str], test: str = "ffpp") -> pd.DataFrame:
+    """R = (AUC − clean AUC) / clean AUC, of videos, in percent: by detector, corruption and level."""
+    columns = {
+        f"{name}-{level}": {"metric": "video_auc", "test": test, "change": "relative", "condition": f"{name}-{level}"}
+        for name in CORRUPTIONS for level in range(1, 6)
+    }  # fmt: skip
+    cells = levels(runs, columns, measured, key="detector", percent=list(columns))
+    parts = cells.column.str.rsplit("-", n=1)
+    return cells.assign(corruption=parts.str[0], level=parts.str[-1].astype(int))
 
 
-def draw_reduction(table: pd.DataFrame, label: str) -> "Figure":
-    """Draw Figure 3: R in percent over five levels of four corruptions, a line a detector, with the range of seeds."""
+def draw_reduction(cells: pd.DataFrame, label: str) -> "Figure":
+    """Draw Figure 3: R over the levels of four corruptions, a line a detector with its interval, a row a source."""
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, len(CORRUPTIONS), figsize=(12, 3.1), sharey=True)
-    names = list(table.detector.unique())
-    for axis, (corruption, title) in zip(axes, CORRUPTIONS.items()):
-        axis.axhline(0, c="0.6", lw=1, ls=":")
-        for name, colour in zip(names, (plots.REAL, plots.FAKE)):
-            part = table[(table.detector == name) & (table.corruption == corruption)]
-            by_level = 100 * part.groupby("level").R.agg(["mean", "min", "max"])
-            axis.plot(by_level.index, by_level["mean"], "-o", c=colour, label=name)
-            axis.fill_between(by_level.index, by_level["min"], by_level["max"], color=colour, alpha=0.15, lw=0)
-        axis.set(title=title, xlabel="level", xticks=range(1, 6))
-    axes[0].set_ylabel(f"change of video AUC, %\n({label} FF++)")
-    axes[0].legend(loc="lower left")
+    sources = [source for source in SOURCES if (cells.source == source).any()] or [HERE]
+    shape = len(sources), len(CORRUPTIONS)
+    figure, axes = plt.subplots(*shape, figsize=(12, 2.9 * shape[0]), sharey=True, sharex=True, squeeze=False)
+    names = list(cells.detector.unique())
+    for line, source in zip(axes, sources):
+        for axis, (corruption, title) in zip(line, CORRUPTIONS.items()):
+            axis.axhline(0, c="0.6", lw=1, ls=":")
+            for name, colour in zip(names, (plots.REAL, plots.FAKE)):
+                kind = (cells.detector == name) & (cells.corruption == corruption) & (cells.source == source)
+                part = cells[kind]
+                axis.plot(part.level, part.value, "-o", ms=4, c=colour, label=name)
+                axis.fill_between(part.level, part.low, part.high, color=colour, alpha=0.15, lw=0)
+            axis.set(title=title, xlabel="level", xticks=range(1, 6))
+        line[0].set_ylabel(f"change of video AUC, %\n({plots.NAMES[source]}, {label} FF++)")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
-
-
-def of_ours(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a table that a run of ours stands for, without the columns in which nothing could be measured."""
-    rows = table[table.run != ""]
-    measured = [name for name in rows if name.endswith(f"({table.attrs['label']})")]
-    names = [name.rsplit(" (", 1)[0] for name in measured if not rows[name].map(np.isreal).any()]
-    empty = [name for name in names if not rows.get(f"{name} (study)", pd.Series(dtype=str)).str.contains(r"\d").any()]
-    return rows.drop(columns=[column for column in rows if column.rsplit(" (", 1)[0] in empty])
 
 
 def _bare(figure: "Figure", axes: np.ndarray, titles: Sequence[str] = ()) -> "Figure":

@@ -1,5 +1,6 @@
 """FoCus' figures and its table of costs (FoCus): maps over faces, kinds of map against true masks, K and λ."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -7,6 +8,8 @@ import pandas as pd
 
 from dfrepro import places
 from dfrepro.report import plots
+from dfrepro.report.beside import HERE, SOURCES, STUDY, levels
+from dfrepro.report.evidence import Evidence
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,42 +23,38 @@ KINDS = {
     "pooled-hq": "FoCus, HQ: Σ GAP(F) F",
     "attention-hq": "attention, HQ", "shuffled-hq": "FoCus, HQ, shuffled",
 }  # fmt: skip
-DIRECT = ["map_auc", "map_auc_seam", "map_iou", "chance_iou", "map_mass_real", "map_mass_fake", "map_mass_ratio",
-          "eq4_eq9", "sobel_interior"]  # fmt: skip
-NOT_RUN = "not run"
-CONDITIONS = ("saturation", "contrast", "blocks", "noise", "blur", "pixelation", "video")
+DIRECT = {
+    "pixel AUC": "map_auc", "AUC at the seam": "map_auc_seam", "IoU": "map_iou", "IoU of a full map": "chance_iou",
+    "mass, real": "map_mass_real", "mass, fake": "map_mass_fake", "mass, ratio": "map_mass_ratio",
+    "Eq. 4 against Eq. 9": "eq4_eq9", "Sobel, interior": "sobel_interior",
+}  # fmt: skip
+SETS = {"FF++": "ffpp", "CDF": "cdfv2", "DFDC": "dfdc", "DFDCP": "dfdcp", "WDF": "wdf"}
 
 
-def direct(measured: pd.DataFrame) -> pd.DataFrame:
-    """How each kind of map agrees with the true masks, mean over seeds; a kind that was not made reads 'not run'."""
-    known = measured[measured.metric.isin(DIRECT) & measured.run.str.startswith(places.MAPS)]
-    means = known.groupby(["run", "metric"]).value.mean().unstack()
-    table = means.reindex(index=[places.MAPS + kind for kind in KINDS], columns=DIRECT)
-    table.index = pd.Index(KINDS.values(), name="maps")
-    made = table.map_auc.notna()
-    return table.astype(object).where(table.notna(), "").where(made, NOT_RUN, axis=0)
+def direct(measured: Mapping[str, Evidence]) -> pd.DataFrame:
+    """How each kind of map agrees with the true masks of FF++ (dfrepro.report.beside.levels)."""
+    columns = {title: {"metric": metric, "test": "ffpp"} for title, metric in DIRECT.items()}
+    rows = {name: places.MAPS + kind for kind, name in KINDS.items()}
+    return levels(rows, columns, measured, key="maps", title="Maps against true masks")
 
 
-def draw_direct(table: pd.DataFrame) -> "Figure":
-    """Draw pixel AUC and IoU of each kind of map that was made, with chance and the control."""
+def draw_direct(cells: pd.DataFrame, label: str) -> "Figure":
+    """Draw pixel AUC and IoU of each kind of map that was made, with what a map that knows nothing would have."""
     import matplotlib.pyplot as plt
 
-    made = table[table.map_auc != NOT_RUN].iloc[::-1]
-    figure, axes = plt.subplots(1, 2, figsize=(10, 0.42 * len(made) + 1.3), sharey=True)
-    chances = (0.5, float(made.chance_iou.iloc[0]))
-    for axis, metric, chance in zip(axes, ("map_auc", "map_iou"), chances):
-        colours = [
-            "0.6" if "shuffled" in name else plots.FAKE if name == "FoCus" else plots.REAL for name in made.index
-        ]
-        values = made[metric].astype(float)
-        axis.barh(made.index, values, color=colours, height=0.65)
-        axis.axvline(chance, c="0.25", lw=1, ls=":")
-        axis.set(
-            title={"map_auc": "Pixel AUC", "map_iou": "IoU at the best threshold"}[metric],
-            xlim=(min(0.3, values.min() - 0.05), 1), xlabel="dotted: a map that knows nothing",
-        )  # fmt: skip
-        for y, value in enumerate(values):
-            axis.text(value + 0.01, y, f"{value:.2f}", va="center", fontsize=9)
+    kinds = [name for name in KINDS.values() if name in set(cells.maps)]
+    figure, axes = plt.subplots(1, 2, figsize=(10, 0.42 * len(kinds) + 1.6), sharey=True)
+    chance = {"pixel AUC": 0.5, "IoU": cells[cells.column == "IoU of a full map"].value.mean()}
+    for axis, (column, known) in zip(axes, chance.items()):
+        for one in cells[cells.column == column].itertuples():
+            place = kinds.index(one.maps) + (0.15 if one.source == HERE else -0.15)
+            plots.dots(axis, place, one.source, one.value, (one.low, one.high), one.each if one.seeds > 1 else ())
+        axis.axvline(known, c="0.25", lw=1, ls=":")
+        axis.set(title=f"{column} (dotted: a map that knows nothing)", xlim=(0, 1), yticks=range(len(kinds)))
+        axis.set_yticklabels(kinds)
+    axes[0].set_ylim(len(kinds) - 0.5, -0.5)
+    shown = [source for source in SOURCES if (cells.source == source).any()]
+    figure.legend(handles=plots.sources(label, *shown), loc="outside lower center", ncols=2)
     return figure
 
 
@@ -108,17 +107,22 @@ def draw_features(rows: pd.DataFrame) -> "Figure":
     return figure
 
 
-def draw_k(table: pd.DataFrame) -> "Figure | None":
-    """Draw Figure 10, the AUC on each set (columns) over K (rows, those run); None where fewer than two were run."""
+def draw_k(cells: pd.DataFrame, label: str) -> "Figure | None":
+    """Draw Figure 10, the AUC on each set over K (the rows that were run); None where fewer than two were run."""
     import matplotlib.pyplot as plt
 
-    if len(table) < 2:
+    source = STUDY if cells[cells.source == STUDY].K.nunique() > 1 else HERE
+    part = cells[cells.source == source]
+    if part.K.nunique() < 2:
         return None
-    figure, axis = plt.subplots(figsize=(6, 3.4))
-    for name in table:
-        axis.plot(table.index, table[name], "-o", ms=4, label=plots.SETS.get(name, name))
-    axis.set(xscale="log", xticks=list(table.index), xticklabels=list(table.index), xlabel="maps a class, K")
-    axis.set(ylabel="frame AUC", title="Figure 10, here")
+    figure, axis = plt.subplots(figsize=(6.5, 3.6))
+    for (name, curve), colour in zip(part.groupby("column", sort=False), plots.PALETTE):
+        k = curve.K.astype(int).to_numpy()
+        axis.plot(k, curve.value, "-o", ms=4, c=colour, label=name)
+        axis.fill_between(k, curve.low, curve.high, color=colour, alpha=0.12, lw=0)
+    ticks = sorted(part.K.astype(int).unique())
+    axis.set(xscale="log", xticks=ticks, xticklabels=ticks, xlabel="maps a class, K", ylabel="frame AUC")
+    axis.set_title(f"AUC over K, with 95 % intervals ({source}, {label})")
     axis.minorticks_off()
     axis.legend(ncols=1, bbox_to_anchor=(1, 1))
     return figure
@@ -141,35 +145,20 @@ def draw_losses(curves: pd.DataFrame) -> "Figure | None":
     return figure
 
 
-def within(scores: pd.DataFrame) -> pd.DataFrame:
-    """Table I: accuracy and AUC of frames of FF++, by kind of map (rows), on LQ and HQ (columns), mean over seeds.
+def within(measured: Mapping[str, Evidence]) -> pd.DataFrame:
+    """Table I: accuracy and AUC of frames of FF++ by the map that supervises, LQ and HQ, in percent.
 
-    In percent; a run that is not there reads "not run". What is printed of it is FoCus on LQ and a lead over the best.
+    What is printed of it is FoCus on LQ and two leads over the best other.
     """
-    from dfrepro.evaluate.metrics import margins, value
-
-    metrics = {"Acc": "accuracy", "AUC": "auc"}
-    clean = scores[(scores.condition == "clean") & (scores.dataset == "ffpp")]
-    kinds = ["ssim", "pixel", "pixel01", "attention", "focus", "none", "shuffled", "true"]
     titles = KINDS | {"none": "no maps"}
-    columns = [f"{half} {name}" for half in ("LQ", "HQ") for name in metrics]
-    table = pd.DataFrame(NOT_RUN, pd.Index([titles[kind] for kind in kinds], name="maps"), columns, dtype=object)
-    for kind in kinds:
-        for half, ending in (("LQ", ""), ("HQ", "-hq")):
-            seeds = [group for _, group in clean[clean.run == f"focus-eval-{kind}{ending}"].groupby("seed")]
-            for name, metric in metrics.items():
-                if seeds:
-                    values = [value(metric, g.label.to_numpy(), margins(g)) for g in seeds]
-                    table.loc[titles[kind], f"{half} {name}"] = round(100 * float(np.mean(values)), 2)
-    return table
+    kinds = ["ssim", "pixel", "pixel01", "attention", "focus", "none", "shuffled", "true"]
+    rows = {f"{titles[kind]}, {half}": f"focus-eval-{kind}{end}" for half, end in (("LQ", ""), ("HQ", "-hq"))
+            for kind in kinds}  # fmt: skip
+    columns = {"accuracy": {"metric": "frame_accuracy", "test": "ffpp"}, "AUC": {"metric": "frame_auc", "test": "ffpp"}}
+    return levels(rows, columns, measured, key="maps", title="Table I, measured", percent=list(columns))
 
 
-def frame_aucs(scores: pd.DataFrame, runs: dict[int, str]) -> pd.DataFrame:
-    """Frame AUC on each clean test set (columns) of each run that is there (rows, by its key), mean over seeds."""
-    from dfrepro.evaluate.metrics import frame_auc
-
-    clean = scores[scores.condition == "clean"]
-    groups = clean[clean.run.isin(runs.values())].groupby(["run", "seed", "dataset"])
-    values = groups.apply(frame_auc, include_groups=False)
-    table = values.groupby(["run", "dataset"]).mean().unstack() if len(values) else pd.DataFrame()
-    return table.rename(index={run: key for key, run in runs.items()}).sort_index()
+def frame_aucs(measured: Mapping[str, Evidence], runs: Mapping[str, str], key: str, title: str = "") -> pd.DataFrame:
+    """Frame AUC on each clean test set of each run, by its name for people (dfrepro.report.beside.levels)."""
+    columns = {name: {"metric": "frame_auc", "test": test} for name, test in SETS.items()}
+    return levels(runs, columns, measured, key=key, title=title)

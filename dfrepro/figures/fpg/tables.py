@@ -1,14 +1,14 @@
 """FPG's figures and tables (P0): corruption curves, the refinement's steps, the perturbations, saliency, cost."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from dfrepro.report import contrast, plots
+from dfrepro.report import plots
+from dfrepro.report.beside import SOURCES, levels
 from dfrepro.report.evidence import Evidence
-from dfrepro.report.schema import Operand
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,38 +17,37 @@ if TYPE_CHECKING:
 CORRUPTIONS = ("saturation", "contrast", "blocks", "blur", "pixelation", "jpeg")
 NAMES = {"pixelation": 'pixelation (their "JPEG")', "jpeg": "JPEG proper"}
 LEVELS = range(6)
-NOT_RUN = "not run"
 
 
-def corruption_curves(evidence: Evidence, run: str, test: str = "ffpp") -> pd.DataFrame:
-    """Figure 2a as data: corruption, level (0 is clean), video AUC, low and high (95 % over seeds and people)."""
-    rows = []
-    for name in CORRUPTIONS:
-        for level in LEVELS:
-            condition = f"{name}-{level}" if level else "clean"
-            operand = Operand(run=run, test=(test,), metric="video_auc", condition=(condition,))
-            if (found := contrast.level(operand, evidence)) is None:
-                continue
-            low, high = found.interval() or (np.nan, np.nan)
-            rows.append({"corruption": name, "level": level, "auc": found.mean, "low": low, "high": high})
-    return pd.DataFrame(rows, columns=["corruption", "level", "auc", "low", "high"])
+def corruption_curves(measured: Mapping[str, Evidence], run: str, test: str = "ffpp") -> pd.DataFrame:
+    """Figure 2a as data: video AUC of a run by corruption and level (0 is clean), see dfrepro.report.beside.levels."""
+    columns = {
+        f"{name}-{level}": {"metric": "video_auc", "test": test, "condition": f"{name}-{level}" if level else "clean"}
+        for name in CORRUPTIONS for level in LEVELS
+    }  # fmt: skip
+    cells = levels({run: run}, columns, measured, key="detector")
+    parts = cells.column.str.rsplit("-", n=1)
+    return cells.assign(corruption=parts.str[0], level=parts.str[-1].astype(int))
 
 
 def draw_corruptions(curves: pd.DataFrame, label: str) -> "Figure":
-    """Draw Figure 2a: a panel a corruption, AUC over the level with its band; the others in grey behind it."""
+    """Draw Figure 2a: a panel a corruption, AUC over the level with its interval, a curve a source."""
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(2, 3, figsize=(9.6, 5.4), sharex=True, sharey=True)
+    figure, axes = plt.subplots(2, 3, figsize=(9.6, 5.6), sharex=True, sharey=True)
+    sources = [source for source in SOURCES if (curves.source == source).any()]
     for axis, name in zip(axes.flat, CORRUPTIONS):
-        for _, part in curves.groupby("corruption"):
-            axis.plot(part.level, part.auc, c="0.85", lw=1, zorder=1)
-        own = curves[curves.corruption == name]
-        axis.fill_between(own.level, own.low, own.high, color=plots.FAKE, alpha=0.18, lw=0)
-        axis.plot(own.level, own.auc, "-o", c=plots.FAKE, ms=4)
+        for source in sources:
+            own, colour = curves[(curves.corruption == name) & (curves.source == source)], plots.SOURCES[source]
+            style = "-o" if len(own) == len(LEVELS) else ":o"  # dotted over levels that were not measured
+            axis.vlines(own.level, own.low, own.high, color=colour, lw=2, alpha=0.5)
+            axis.plot(own.level, own.value, style, c=colour, ms=5)
         axis.axhline(0.5, c="0.6", lw=1, ls=":")
-        axis.set_title(NAMES.get(name, name), fontsize=11)
-    figure.supxlabel("level (0: clean)", fontsize=11)
+        axis.set_title(NAMES.get(name, name))
+    for axis in axes[-1]:
+        axis.set_xlabel("level (0: clean)")
     figure.supylabel(f"video AUC, FF++ ({label})", fontsize=11)
+    figure.legend(handles=plots.sources(label, *sources), loc="outside lower center", ncols=2)
     return figure
 
 
@@ -114,39 +113,31 @@ def draw_saliency(faces: np.ndarray, titles: Sequence[str], masks: np.ndarray, c
     return figure
 
 
-def saliency_table(measured: pd.DataFrame, runs: dict[str, str]) -> pd.DataFrame:
-    """The share of Grad-CAM's mass inside the true mask by run and set (mean of seeds), and a uniform map's share."""
-    rows = []
-    for run, name in runs.items():
-        part = measured[measured.run == run].pivot_table(index="dataset", columns="metric", values="value")
-        for dataset in ("ffpp", "dfd"):
-            if dataset not in part.index or "saliency_inside" not in part:
-                rows.append({"detector": name, "set": dataset, "inside the mask": NOT_RUN})
-                continue
-            one = part.loc[dataset]
-            rows.append({
-                "detector": name, "set": dataset, "inside the mask": one["saliency_inside"],
-                "a uniform map": one["mask_share"], "maps that are empty": one["saliency_empty"],
-            })  # fmt: skip
-    return pd.DataFrame(rows).fillna("")
+def saliency_table(measured: Mapping[str, Evidence], runs: Mapping[str, str]) -> pd.DataFrame:
+    """The share of Grad-CAM's mass inside the true mask, and a uniform map's; `runs` by their name for people."""
+    metrics = {"inside the mask": "saliency_inside", "a uniform map": "mask_share", "empty maps": "saliency_empty"}
+    columns = {
+        f"{plots.SETS[test]}: {title}": {"metric": metric, "test": test}
+        for test in ("ffpp", "dfd") for title, metric in metrics.items()
+    }  # fmt: skip
+    return levels(runs, columns, measured, key="detector", title="Where the saliency lies")
 
 
 def cost_table(measured: pd.DataFrame, runs: dict[str, str], steps: dict[str, int]) -> pd.DataFrame:
-    """Wall-clock seconds of training (mean of seeds), a step's milliseconds, and both relative to the baseline's."""
+    """Seconds of training (mean of seeds), a step's milliseconds, and both over the baseline's, of what was run."""
     seconds = measured[measured.metric == "train_seconds"].groupby("run").value.mean()
     base = seconds.get("fpg-plain", np.nan)
     rows: list[dict[str, Any]] = []
     for run, name in runs.items():
         if run not in seconds or not steps.get(run):
-            rows.append({"run": name, "seconds": NOT_RUN})
             continue
         per_step = seconds[run] / steps[run]
         rows.append({
-            "run": name, "seconds": round(seconds[run], 1), "steps": steps[run], "ms a step": round(1e3 * per_step),
-            "time / baseline's": round(seconds[run] / base, 2),
-            "step / baseline's": round(per_step / (base / steps.get("fpg-plain", 0)), 2) if base > 0 else "",
+            "run": name, "seconds": f"{seconds[run]:.1f}", "steps": steps[run], "ms a step": f"{1e3 * per_step:.0f}",
+            "time / baseline's": seconds[run] / base,
+            "step / baseline's": per_step / (base / steps["fpg-plain"]) if base > 0 else None,
         })  # fmt: skip
-    return pd.DataFrame(rows).fillna("")
+    return pd.DataFrame(rows)
 
 
 def _grid(rows: int, columns: int, side: float) -> tuple["Figure", np.ndarray]:

@@ -24,9 +24,16 @@ STREAMS = {"rgb": "RGB stream", "freq": "frequency stream"}
 
 
 def pairs(store: "FaceStore", each: int) -> pd.DataFrame:
-    """At most `each` test fakes of every manipulation with their reals, spread over the videos (`masked_pairs`)."""
+    """At most `each` test fakes of every manipulation with their reals, spread over the videos (`masked_pairs`).
+
+    Other people in each manipulation, as far as there are others.
+    """
     groups = [group for _, group in masked_pairs(store).groupby("manipulation", sort=True)]
-    spread = [group.iloc[np.linspace(0, len(group) - 1, min(each, len(group))).astype(int)] for group in groups]
+    spread = []
+    for number, group in enumerate(groups):
+        taken = min(each, len(group))
+        places = (np.arange(taken) + (number + 0.5) / len(groups)) * len(group) / taken
+        spread.append(group.iloc[places.astype(int)])
     return pd.concat(spread, ignore_index=True)
 
 

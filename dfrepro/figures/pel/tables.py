@@ -1,12 +1,14 @@
 """Figures of PEL (AAAI 2022, Table 3 as a sweep, Figures 2 to 4) and the tables that the paper lacks."""
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from dfrepro.evaluate import metrics
 from dfrepro.report import plots
+from dfrepro.report.beside import HERE, STUDY, levels
+from dfrepro.report.evidence import Evidence
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,54 +37,45 @@ CORRUPTIONS = {
 PAPERS_LEVEL = 3
 MODULES = {"self": "first self-enhancement", "mutual": "last mutual enhancement"}
 STREAMS = {"rgb": "RGB", "freq": "frequency"}
+SHARES = {"noise": "noise block", "attention": "channel attention", "mutual": "mutual enhancement"}
 
 
 # --- tables -------------------------------------------------------------------------------------------------------
 
 
-def sweep(scores: pd.DataFrame) -> pd.DataFrame:
-    """Frame AUC and accuracy of each arm under each corruption: run, corruption, level (0: clean), auc, accuracy.
+def sweep(measured: Mapping[str, Evidence]) -> pd.DataFrame:
+    """Frame AUC of each arm under each corruption by level (0: clean), see dfrepro.report.beside.levels.
 
-    Means over seeds. Arms without scores are absent.
+    Of the study where it has them for PEL, else of this clone: `source` says which.
     """
-    own = scores[scores["run"].isin(ARMS)]
-    measured = []
-    for (run, seed, condition), part in own[own["dataset"] == "ffpp"].groupby(["run", "seed", "condition"]):
-        accuracy = metrics.value("accuracy", part["label"].to_numpy(), metrics.margins(part))
-        measured.append({"run": run, "seed": seed, "condition": condition, "auc": _auc(part), "accuracy": accuracy})
-    seeds = pd.DataFrame(measured).groupby(["run", "condition"])[["auc", "accuracy"]]
-    means = seeds.agg(lambda values: values.mean(skipna=False)).reset_index()
-    split = means["condition"].str.rsplit("-", n=1)
-    known = means.assign(corruption=split.str[0], level=pd.to_numeric(split.str[-1], errors="coerce"))
-    clean = known[known["condition"] == "clean"]
-    clean = pd.concat([clean.assign(corruption=name, level=0) for name in CORRUPTIONS])
-    under = known[known["corruption"].isin(list(CORRUPTIONS))]
-    rows = pd.concat([clean, under]).astype({"level": int})
-    return rows.drop(columns="condition").sort_values(["run", "corruption", "level"], ignore_index=True)
+    columns = {
+        f"{name}-{level}": {"metric": "frame_auc", "test": "ffpp", "condition": f"{name}-{level}" if level else "clean"}
+        for name in CORRUPTIONS for level in range(6)
+    }  # fmt: skip
+    cells = levels({name: run for run, name in ARMS.items()}, columns, measured, key="detector")
+    whole = len(cells[(cells.source == STUDY) & (cells.detector == "PEL")]) == len(columns)
+    parts = cells.column.str.rsplit("-", n=1)
+    known = cells.assign(corruption=parts.str[0], level=parts.str[-1].astype(int))
+    return known[known.source == (STUDY if whole else HERE)]
 
 
-def _auc(part: pd.DataFrame) -> float:
-    """NaN where a corruption drives every score to the same number."""
-    try:
-        return metrics.frame_auc(part)
-    except metrics.Undefined:
-        return float("nan")
-
-
-def changes(swept: pd.DataFrame) -> pd.DataFrame:
+def changes(measured: Mapping[str, Evidence]) -> pd.DataFrame:
     """Table 3 for PEL and its own ablations: the change of AUC and accuracy at the paper's level, a row an arm."""
-    values = swept.set_index(["run", "corruption", "level"])[["auc", "accuracy"]]
-    table = values.xs(PAPERS_LEVEL, level="level") - values.xs(0, level="level")
-    wide = table.unstack("corruption").swaplevel(axis=1)
-    order = [run for run in ARMS if run in wide.index]
-    wide = wide.loc[order, [(name, what) for name in CORRUPTIONS for what in ("auc", "accuracy")]]
-    return wide.rename(index=ARMS, columns=CORRUPTIONS).round(4)
+    metrics = {"AUC": "frame_auc", "accuracy": "frame_accuracy"}
+    columns = {
+        f"{title}: {what}": {
+            "metric": metric, "test": "ffpp", "change": "absolute", "condition": f"{name}-{PAPERS_LEVEL}",
+        }
+        for name, title in CORRUPTIONS.items() for what, metric in metrics.items()
+    }  # fmt: skip
+    rows = {name: run for run, name in ARMS.items()}
+    return levels(rows, columns, measured, key="detector", title="Change under corruption, at Table 3's level")
 
 
-def shares(measured: pd.DataFrame) -> pd.DataFrame:
-    """How much each kind of module adds, relative to what comes in (mean of seeds): a row a run."""
-    known = measured[measured["metric"].str.startswith("share_") & (measured["dataset"] == "ffpp")]
-    return known.pivot_table(index="run", columns="metric", values="value", sort=False).round(4)
+def shares(measured: Mapping[str, Evidence], runs: Sequence[str]) -> pd.DataFrame:
+    """How much each kind of module adds, relative to what comes in: a row a run, on FF++."""
+    columns = {title: {"metric": f"share_{name}", "test": "ffpp"} for name, title in SHARES.items()}
+    return levels({run: run for run in runs}, columns, measured, key="network", title="What the modules add")
 
 
 def inside(measured: pd.DataFrame, column: str = "lift") -> pd.DataFrame:
@@ -96,8 +89,8 @@ def inside(measured: pd.DataFrame, column: str = "lift") -> pd.DataFrame:
     known = pd.concat([measured, parts], axis=1).dropna(subset="module")
     table = known.pivot_table(index=["run", "module", "stream"], columns="side", values="value", sort=False)
     if table.empty:
-        return pd.DataFrame(columns=["fake", "real", "difference"])
-    return table.assign(difference=table["fake"] - table["real"]).round(3)
+        return pd.DataFrame(columns=["run", "module", "stream", "fake", "real", "difference"])
+    return table.assign(difference=table["fake"] - table["real"]).reset_index()
 
 
 # --- figures ------------------------------------------------------------------------------------------------------
@@ -133,7 +126,7 @@ def draw_maps(
 ) -> "Figure":
     """Draw faces (N, S, S, 3) with the true mask's outline, and below one row of maps (N, S, S) a stream.
 
-    A row has one colour scale, from 0: a bright map is a strong one, in a fake as in its real.
+    A fake and its real, which follows it, share a colour scale from 0 in each row: bright is strong in both.
     """
     import matplotlib.pyplot as plt
 
@@ -141,46 +134,51 @@ def draw_maps(
     figure, axes = plt.subplots(*shape, figsize=(1.45 * shape[1] + 1.2, 1.6 * shape[0]), squeeze=False)
     rows = {"face, true mask": None, **maps}
     for line, (name, values) in zip(axes, rows.items()):
-        top = 1.0 if values is None else float(np.quantile(values, 0.99)) or 1.0
         for column, axis in enumerate(line):
             axis.imshow(faces[column] if values is None else faces[column].mean(-1), cmap="gray")
             if values is not None:
-                drawn = axis.imshow(values[column], cmap="inferno", vmin=0, vmax=top, alpha=0.7)
+                pair = values[column // 2 * 2 : column // 2 * 2 + 2]
+                strength = values[column] / (float(np.quantile(pair, 0.99)) or 1.0)
+                drawn = axis.imshow(strength, cmap="inferno", vmin=0, vmax=1, alpha=0.7)
             if masks[column].max() > 127:
                 axis.contour(masks[column], levels=[127.5], colors="white", linewidths=0.9)
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
         line[0].set_ylabel(name, fontsize=10)
-        if values is not None:
-            figure.colorbar(drawn, ax=list(line), shrink=0.85, aspect=12, label=label, format="%.1g")
+    if maps:
+        figure.colorbar(drawn, ax=axes[1:], shrink=0.7, aspect=20, label=f"{label}, of each pair's highest")
     for axis, title in zip(axes[0], titles):
         axis.set_title(title, fontsize=10, loc="center")
     return figure
 
 
 def draw_sweep(swept: pd.DataFrame, label: str) -> "Figure":
-    """Draw the frame AUC of each arm over the level of each corruption; Table 3's level is marked.
+    """Draw the frame AUC of each arm over the level of each corruption with its interval; Table 3's level is marked.
 
     Where a seed's scores are all one number there is no AUC: a cross on the line of chance.
     """
     import matplotlib.pyplot as plt
     from matplotlib.lines import Line2D
 
-    figure, axes = plt.subplots(1, len(CORRUPTIONS), figsize=(4.3 * len(CORRUPTIONS), 3.6), sharey=True)
+    figure, axes = plt.subplots(1, len(CORRUPTIONS), figsize=(4.3 * len(CORRUPTIONS), 4), sharey=True)
+    arms, lacking = [run for run in ARMS if run in set(swept["run"])], False
     for axis, (corruption, title) in zip(axes, CORRUPTIONS.items()):
         axis.axvline(PAPERS_LEVEL, c="0.88", lw=7, zorder=0)
         axis.axhline(0.5, c="0.6", lw=1, ls=":")
-        for size, (run, name) in zip((17, 14, 11, 8, 5), ARMS.items()):
-            part = swept[(swept["run"] == run) & (swept["corruption"] == corruption)]
-            axis.plot(part["level"], part["auc"], "-o", ms=4, c=COLOURS[run], label=name)
-            without = part.loc[part["auc"].isna(), "level"]
-            axis.plot(without, [0.5] * len(without), "x", ms=size, mew=2, c=COLOURS[run])
+        for number, run in enumerate(arms):
+            part = swept[(swept["run"] == run) & (swept["corruption"] == corruption)].set_index("level")
+            x = part.index + 0.07 * (number - (len(arms) - 1) / 2)
+            axis.plot(x, part["value"], "-o", ms=4, c=COLOURS[run], label=ARMS[run])
+            axis.vlines(x, part["low"], part["high"], color=COLOURS[run], lw=1.2, alpha=0.6)
+            without = [level for level in range(6) if level not in part.index]
+            lacking |= bool(without)
+            axis.plot(without, [0.5] * len(without), "x", ms=17 - 3 * number, mew=2, c=COLOURS[run])
         axis.set(title=title, xlabel="level (0: as it is; grey: Table 3's)", xticks=range(6))
-    axes[0].set_ylabel(f"frame AUC ({label})")
+    axes[0].set_ylabel(f"frame AUC with 95 % interval\n({'study, ' if STUDY in set(swept.source) else ''}{label})")
     handles = axes[0].get_legend_handles_labels()[0]
-    if swept["auc"].isna().any():
+    if lacking:
         handles.append(Line2D([], [], ls="", marker="x", ms=8, mew=2, c="0.4", label="no AUC: one score for all"))
-    axes[0].legend(handles=handles, fontsize=9)
+    figure.legend(handles=handles, loc="outside lower center", ncols=6)
     return figure
 
 

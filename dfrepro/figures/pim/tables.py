@@ -1,16 +1,21 @@
 """PIM's and DualFlat's figures (TIFS 2024, Tables VI to IX, Figures 3 and 4): drawn from tables and maps."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from dfrepro.evaluate import metrics
+from dfrepro.figures.pim.motivation import titles
 from dfrepro.report import plots
+from dfrepro.report.beside import FORMER, HERE, PAPER, SOURCES, STUDY, pick
+from dfrepro.report.contrast import common_seeds, contrast
+from dfrepro.report.effects import Effect
+from dfrepro.report.evidence import Evidence
+from dfrepro.report.schema import Cell, Operand
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 CROSS = ("cdfv2", "dfdcp", "dfdc", "wdf")
@@ -32,70 +37,92 @@ def draw_rise(curves: dict[str, pd.DataFrame]) -> "Figure":
     return figure
 
 
-def gains(scores: pd.DataFrame, runs: Sequence[str], baseline: str) -> pd.DataFrame:
-    """How much each run gains over `baseline` in average cross-domain video AUC, in points: mean, low, high, by run.
+def gains(evidence: Evidence, runs: Sequence[str], baseline: str = BASELINE) -> dict[str, Effect]:
+    """How much each run gains over `baseline` in average cross-domain video AUC, by run; without those not measured.
 
-    `scores`: one row a face, with run and seed. Seeds are paired; low and high are the 95 % interval of Student's t
-    over them, missing for one seed alone. A run without scores is missing.
+    Seeds are paired, the interval is over seeds and people (dfrepro.report.contrast).
     """
-    clean = scores[scores.dataset.isin(CROSS) & (scores.condition == "clean") & scores.run.isin([*runs, baseline])]
-    parts = clean.groupby(["run", "seed", "dataset"], observed=True)
-    auc = pd.Series({key: metrics.video_auc(part) for key, part in parts})
-    average = 100 * auc.groupby(level=[0, 1]).mean()  # points, by run and seed
-    lines = {}
+    found = {}
     for run in dict.fromkeys(runs):
-        if run not in average.index or baseline not in average.index:
-            lines[run] = (np.nan, np.nan, np.nan)
-            continue
-        change = (average[run] - average[baseline]).dropna()
-        half = stats.t.ppf(0.975, len(change) - 1) * change.sem() if len(change) > 1 and run != baseline else np.nan
-        lines[run] = (change.mean(), change.mean() - half, change.mean() + half)
-    return pd.DataFrame.from_dict(lines, orient="index", columns=["mean", "low", "high"])
+        sides = [Operand(run=name, metric="video_auc", test=CROSS) for name in (run, baseline)]
+        cell = Cell(name="", of=sides[0], over=sides[1], test="shown")
+        seeds, _ = common_seeds([cell], evidence)
+        if seeds and run != baseline:
+            found[run] = contrast([cell], evidence, seeds, on_probit=True)
+    return found
 
 
-def draw_sweep(tables: dict[str, tuple[pd.DataFrame, str]], label: str, scores: pd.DataFrame) -> "Figure":
-    """Draw the change of the average cross-domain AUC against training without PIM, the paper's and ours on one axis.
+def draw_sweep(tables: dict[str, tuple[pd.DataFrame, str]], label: str, measured: dict[str, Evidence]) -> "Figure":
+    """Draw the change of the average cross-domain AUC against training without PIM, in points, all on one axis.
 
-    `tables` maps a title to (the table beside its printed one, the swept column); `scores`: see `gains`. A run that is
-    not there has no dot.
+    `tables` maps a title to (the paper's table, see dfrepro.report.beside; the swept column); `measured`: the evidence
+    of "study" and "here". A run that is not there has no dot.
     """
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, len(tables), figsize=(4.8 * len(tables), 3.4), sharey=True)
-    for axis, (title, (table, column)) in zip(np.atleast_1d(axes), tables.items()):
-        x = table[column].astype(float)
-        printed = table["average (printed)"].astype(float)
-        axis.plot(x, printed - printed[table.run == BASELINE].iloc[0], "--o", c="0.45", label="paper")
-        ours = gains(scores, list(table.run), BASELINE).loc[table.run]
-        reach = np.abs(ours[["low", "high"]].sub(ours["mean"], axis=0)).T.to_numpy()
-        axis.errorbar(x, ours["mean"], yerr=np.nan_to_num(reach), fmt="-o", c=plots.FAKE, capsize=3, label=label)
+    figure, axes = plt.subplots(1, len(tables), figsize=(5 * len(tables), 3.6), sharey=True, squeeze=False)
+    shown = {PAPER: True}
+    for axis, (title, (cells, column)) in zip(axes[0], tables.items()):
+        rows = cells.drop_duplicates("row").set_index("row").sort_index()
+        printed = pick(cells, PAPER, "average")["average"]
+        change = printed - printed[rows["run"] == BASELINE].iloc[0]
+        for row, run in rows["run"].items():
+            if run != BASELINE:
+                plots.dots(axis, int(row), PAPER, change[row], upright=True)
+        for source, found in _gained(measured, list(rows["run"])).items():
+            shown[source] = shown.get(source, False) or bool(found)
+            for row, run in rows["run"].items():
+                if run in found:
+                    _dot(axis, int(row) + (0.32 if source == HERE else 0.16), source, found[run])
         axis.axhline(0, c="0.6", lw=1, ls=":")
-        axis.set(title=title, xlabel={"r": "r", "alpha": "α"}[column])
-    np.atleast_1d(axes)[0].set_ylabel("change of average video AUC, points")
-    np.atleast_1d(axes)[0].legend(fontsize=9)
+        ticks = [place for place, run in rows["run"].items() if run != BASELINE]
+        axis.set(title=title, xlabel={"r": "r", "alpha": "α"}[column], xticks=ticks)
+        axis.set_xticklabels(rows.loc[ticks, column])
+    axes[0, 0].set_ylabel("change of average video AUC\nagainst ERM, points")
+    handles = plots.sources(label, *(source for source, there in shown.items() if there))
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return figure
 
 
+def _gained(measured: Mapping[str, Evidence], runs: Sequence[str]) -> dict[str, dict[str, Effect]]:
+    """`gains` of each source; of the former study only those that the study has not come to."""
+    found = {source: gains(evidence, runs) for source, evidence in measured.items()}
+    studied = found.get(STUDY, {})
+    return found | {
+        FORMER: {run: gain for run, gain in found.get(FORMER, {}).items() if run not in studied},
+    }
+
+
+def _dot(axis: "Axes", place: float, source: str, effect: Effect) -> None:
+    """An effect in points, with its interval and its seeds, if there are several."""
+    seeds = [100 * effect.shown(value) for value in effect.by_seed] if len(effect.seeds) > 1 else []
+    interval = effect.interval()
+    bounds = None if interval is None else [100 * bound for bound in interval]
+    plots.dots(axis, place, source, 100 * effect.mean, bounds, seeds, upright=True)
+
+
 def draw_grid(tables: dict[str, pd.DataFrame], label: str) -> "Figure":
-    """Draw DualFlat's grid, α + β in rows and α's share in columns: printed above, ours below; grey is not run."""
+    """Draw DualFlat's grid, α + β in rows and α's share in columns; a row of panels a source, one colour scale a panel.
+
+    `tables`: see dfrepro.report.beside. A cell that a source has not measured is empty, a source without any left out.
+    """
     import matplotlib.pyplot as plt
     import seaborn as sns
 
-    figure, axes = plt.subplots(2, len(tables), figsize=(5.2 * len(tables), 6.4), squeeze=False)
-    for column, (title, table) in zip(axes.T, tables.items()):
-        for axis, source in zip(column, ("printed", label)):
-            values = pd.to_numeric(table[f"average ({source})"], errors="coerce")
-            grid = table.assign(value=values).pivot(index="alpha_plus_beta", columns="alpha_to_beta", values="value")
+    sources = [source for source in SOURCES if any((cells["source"] == source).any() for cells in tables.values())]
+    shape = len(sources), len(tables)
+    figure, axes = plt.subplots(*shape, figsize=(5.2 * shape[1], 3.1 * shape[0]), squeeze=False)
+    for column, (title, cells) in zip(axes.T, tables.items()):
+        rows = cells.drop_duplicates("row").set_index("row").sort_index()
+        for axis, source in zip(column, sources):
+            values = rows.assign(value=pick(cells, source, "average")["average"])
+            grid = values.pivot(index="alpha_plus_beta", columns="alpha_to_beta", values="value")
             grid = grid.reindex(
                 index=sorted(grid.index, key=float, reverse=True), columns=sorted(grid.columns, reverse=True)
             )
             sns.heatmap(grid, ax=axis, annot=True, fmt=".1f", cmap="crest", linewidths=1.5, cbar=False)
-            axis.set_facecolor("0.92")
-            axis.set(
-                title=f"{title}: {'paper' if source == 'printed' else f'here ({label})'}",
-                xlabel="α : β",
-                ylabel="α + β",
-            )
+            axis.set_facecolor("0.95")
+            axis.set(title=f"{title}: {titles(label)[source]}", xlabel="α : β", ylabel="α + β")
             axis.tick_params(length=0, rotation=0)
     return figure
 

@@ -6,31 +6,43 @@ import pandas as pd
 import pytest
 
 from dfrepro.figures.focus import tables as focus
+from dfrepro.report.evidence import Evidence
 
 matplotlib.use("Agg")
 
 
-def measured(**values):
-    rows = [(f"focus-map-{kind}", seed, "map_auc", value + seed) for kind, value in values.items() for seed in (0, 1)]
-    return pd.DataFrame(rows, columns=["run", "seed", "metric", "value"])
+def measured(**values) -> dict[str, Evidence]:
+    rows = [(f"focus-map-{kind}", seed, "ffpp", "map_auc", value + seed / 10)
+            for kind, value in values.items() for seed in (0, 1)]  # fmt: skip
+    return {"here": Evidence(pd.DataFrame(rows, columns=["run", "seed", "dataset", "metric", "value"]))}
 
 
-def test_the_direct_table_is_the_mean_over_seeds_and_names_what_was_not_made():
-    table = focus.direct(measured(focus=0.2, attention=0.1))
-    assert table.map_auc["FoCus"] == pytest.approx(0.7)
-    assert table.map_auc["attention"] == pytest.approx(0.6)
-    assert (table.loc["Grad-CAM"] == "not run").all()
-    assert table.map_mass_real["FoCus"] == ""
+def test_the_direct_table_has_the_mean_over_seeds_and_knows_what_was_not_made():
+    cells = focus.direct(measured(focus=0.2, attention=0.1))
+    auc = cells[cells.column == "pixel AUC"].set_index("maps").value
+    assert auc.to_dict() == pytest.approx({"FoCus": 0.25, "attention": 0.15})
+    assert "Grad-CAM" in cells.attrs["rows"]
 
 
-def test_aucs_are_of_frames_by_seed_and_leave_out_what_was_not_run():
-    rows = [("a", s, "ffpp", "clean", y, y if s else 1 - y) for s in (0, 1) for y in (0, 1)]
-    rows += [("a", 0, "ffpp", "blur-1", 0, 0.0), ("b", 0, "ffpp", "clean", 0, 0.0)]
-    scores = pd.DataFrame(rows, columns=["run", "seed", "dataset", "condition", "label", "score"])
-    table = focus.frame_aucs(scores, {1: "a", 8: "missing"})
-    assert table.index.tolist() == [1]
-    assert table.ffpp[1] == pytest.approx(0.5)
-    assert focus.draw_k(table) is None
+def test_the_direct_figure_has_a_row_a_kind_that_was_made_and_starts_at_zero():
+    cells = focus.direct(measured(focus=0.2, attention=0.1))
+    figure = focus.draw_direct(cells, "stand-in")
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["FoCus", "attention"]
+    assert figure.axes[0].get_xlim() == (0, 1)
+
+
+def faces(run: str, dataset: str, seeds=(0, 1)) -> pd.DataFrame:
+    """A real and a fake video each, told apart by every seed."""
+    rows = [(run, s, dataset, "fake" if y else "original", f"v{y}", 0, "clean", y, 4.0 * y - 2) for s in seeds
+            for y in (0, 1)]  # fmt: skip
+    columns = ["run", "seed", "dataset", "manipulation", "video", "frame", "condition", "label", "margin"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def test_aucs_are_of_frames_and_leave_out_what_was_not_run():
+    cells = focus.frame_aucs({"here": Evidence(None, faces("a", "ffpp"))}, {"1": "a", "8": "missing"}, "K")
+    assert cells[["K", "column", "value", "seeds"]].to_numpy().tolist() == [["1", "FF++", 1.0, 2]]
+    assert focus.draw_k(cells, "stand-in") is None
 
 
 def test_a_mask_is_outlined_where_it_has_an_edge():
@@ -43,12 +55,11 @@ def test_a_mask_is_outlined_where_it_has_an_edge():
     assert figure.axes[2].images[1].get_clim() == (0, maps["one"].max())
 
 
-def test_table_i_has_both_halves_in_percent_and_names_what_was_not_run():
-    rows = [("focus-eval-focus-hq", seed, "ffpp", "clean", y, 0.9 * y + 0.05) for seed in (0, 1) for y in (0, 1)]
-    rows += [("focus-eval-focus-hq", 0, "wdf", "clean", 1, 0.0)]
-    table = focus.within(pd.DataFrame(rows, columns=["run", "seed", "dataset", "condition", "label", "score"]))
-    assert table.loc["FoCus", "HQ AUC"] == 100
-    assert table.loc["FoCus", "LQ AUC"] == table.loc["true masks", "HQ Acc"] == "not run"
+def test_table_i_has_both_halves_in_percent():
+    cells = focus.within({"here": Evidence(None, faces("focus-eval-focus-hq", "ffpp"))})
+    assert cells[["maps", "column", "value"]].to_numpy().tolist() == [
+        ["FoCus, HQ", "accuracy", 100.0], ["FoCus, HQ", "AUC", 100.0],
+    ]  # fmt: skip
 
 
 def test_figure_9_has_a_row_a_model_and_a_colour_a_manipulation():

@@ -2,8 +2,9 @@
 
 import pytest
 
-from dfrepro.report import ledger
+from dfrepro.report.beside import beside
 from dfrepro.report.claims import evaluate_claims
+from dfrepro.report.evidence import Evidence
 
 
 @pytest.mark.parametrize(("residual", "verdict"), [(3.0, "confirmed"), (0.2, "refuted")])
@@ -14,6 +15,6 @@ def test_the_claim_gets_the_verdict_that_was_planted(planted_scores, residual, v
 
 
 def test_the_table_stands_beside_what_was_measured(planted):
-    table = ledger.beside("shade", 1, planted({"residual": [0.8]}, dataset="ffpp"))
-    assert table["auc (printed)"].tolist() == [0.9, 0.95]
-    assert table["auc (stand-in)"].tolist() == ["not run", 0.8]
+    cells = beside("shade", 1, {"here": Evidence(planted({"residual": [0.8]}, dataset="ffpp"))})
+    assert cells[cells["source"] == "paper"]["value"].tolist() == [0.9, 0.95]
+    assert cells[cells["source"] == "here"]["value"].tolist() == [0.8]
