@@ -3,7 +3,8 @@
 frames, spread   at most so many frames a video: equally spaced over those stored, or the first
 detector         what found the faces; only dlib is here, and what is another's is under `departs`
 face             tracked: the one that extraction follows | largest: of each frame | all: the highest score among the
-                 faces of a frame at least half as large as the largest (SBI's code)
+                 faces of a frame at least half as large as the largest (SBI's code). Only the tracked face is
+                 measured: the others are declared, and stand under `departs`
 crop             landmarks: square round the 68 points; oval: rectangle round all 81, stretched to a square, as face
                  boxes are; aligned: eyes, nose and mouth brought to fixed places, scale 1.3 (DeepfakeBench). `margin`
                  a side, a share of the face; none: that of the run's training
