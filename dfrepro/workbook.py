@@ -135,11 +135,11 @@ class Workbook:
         The former stands where the study has not come to something yet (dfrepro.report.beside).
         Of this clone all that is there of `runs` and of `maps` (`focus-map-<maps>`); runs are trained if they are not.
         """
-        from dfrepro.report.evidence import Evidence
+        from dfrepro.report import collect
 
         runs, studies = list(runs), {"study": judge.study_evidence(), "former": judge.former_evidence()}
         own = self.measured(dict.fromkeys([*runs, *maps]))
-        here = Evidence(own, self.scores(runs), trained_on=self.params.trained_on)
+        here = collect.joined(self.params, own, self.scores(runs))
         return {name: each for name, each in studies.items() if each is not None} | {"here": here}
 
     def beside(self, paper: str, table: str, measured: Sources) -> pd.DataFrame:

@@ -5,6 +5,7 @@ dfrepro.report.verdict and, with an example, in docs/verdicts.md. Nothing here i
 takes seconds.
 """
 
+import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import isfinite
@@ -14,12 +15,13 @@ from typing import Any
 import pandas as pd
 
 from dfrepro.files import write_json
+from dfrepro.report import looks
 from dfrepro.report.effects import Effect
 from dfrepro.report.evidence import Evidence
 from dfrepro.report.plots import effect
 from dfrepro.report.power import power
 from dfrepro.report.schema import PAPERS, Claim, Operand, load_claims
-from dfrepro.report.verdict import VERDICTS, CellVerdict, ClaimVerdict, ControlVerdict, judge, printed_effect
+from dfrepro.report.verdict import DECIDED, VERDICTS, CellVerdict, ClaimVerdict, ControlVerdict, judge, printed_effect
 
 COLOURS = dict(zip(VERDICTS, ("green", "red", "magenta", "yellow", "cyan", "dim", "dim")))
 
@@ -69,11 +71,14 @@ def write_claims(
 def as_dict(verdict: ClaimVerdict) -> dict[str, Any]:
     claim, found = verdict.claim, verdict.effect
     can = power(claim.primary, found) if claim.testable else power((), None)
+    wanting = can.in_words if verdict.verdict == "inconclusive" else ""
     return {
         "id": claim.id, "title": claim.title, "paper": claim.paper, "source": claim.source,
         "statement": claim.statement, "kind": claim.kind, "note": claim.note,
-        "verdict": verdict.verdict, "reason": verdict.reason, "missing": list(verdict.missing),
-        **_effect(found), "one_seed": found is not None and len(found.seeds) == 1,
+        "verdict": verdict.verdict, "reason": "; ".join(filter(None, (verdict.reason, wanting))),
+        "missing": list(verdict.missing), **_effect(found),
+        "one_seed": found is not None and len(found.seeds) == 1, "look": verdict.look,
+        "next_look": None if found is None or verdict.verdict in DECIDED else looks.following(len(found.seeds)),
         "printed_effect": printed_effect(claim.primary), "printed_holds": _printed_holds(claim),
         "power": {"confirms": can.confirms, "smallest": can.smallest, "seeds": can.seeds},
         "cells": [_cell(cell, cell.cell in claim.primary) for cell in verdict.cells],
@@ -85,10 +90,15 @@ def as_dict(verdict: ClaimVerdict) -> dict[str, Any]:
 def _effect(found: Effect | None) -> dict[str, Any]:
     """An effect in the metric's unit; `by_seed` is what each seed alone would show."""
     if found is None:
-        return {"effect": None, "interval": None, "seeds": [], "by_seed": [], "interval_over": "nothing"}
+        return {
+            "effect": None, "interval": None, "level": None, "seeds": [], "by_seed": [], "by_generator": {},
+            "interval_over": "nothing",
+        }  # fmt: skip
     interval = found.interval()
     return {
-        "effect": _number(found.mean), "interval": list(interval) if interval else None, "seeds": list(found.seeds),
+        "effect": _number(found.mean), "interval": list(interval) if interval else None,
+        "level": found.confidence if interval else None, "seeds": list(found.seeds),
+        "by_generator": {str(of): _number(value) for of, value in found.by_generator.items()},
         "by_seed": [_number(found.shown(value)) for value in found.by_seed], "interval_over": found.over,
     }  # fmt: skip
 
@@ -171,24 +181,32 @@ def _controls(controls: Sequence[Mapping[str, Any]]) -> str:
 
 
 def print_table(verdicts: list[dict[str, Any]]) -> None:
-    """One line a claim on the terminal: effect here with its interval, the printed one, the verdict, and why."""
+    """One line a claim on the terminal: effect here with its interval, the printed one, the verdict, and why.
+
+    What a line cannot hold goes on below, under its reason.
+    """
     from rich.console import Console
     from rich.text import Text
 
     console = Console()
-    head = f"{'claim':10} {'effect here [95 %]':>27} {'printed':>8}  {'verdict':20} because"
+    head = f"{'claim':10} {'effect here [interval]':>27} {'printed':>8} {'seeds':>5}  {'verdict':18}  because"
     console.print(Text(head, style="bold"), no_wrap=True, overflow="ellipsis")
     for verdict in verdicts:
         printed = effect(verdict["printed_effect"], None, digits(verdict))
-        line = Text(f"{verdict['title']:10} {here(verdict):>27} {printed:>8}  ")
-        line.append(f"{verdict['verdict']:20} ", COLOURS[verdict["verdict"]])
-        line.append(verdict["reason"] or verdict["statement"], "dim")
-        console.print(line, no_wrap=True, overflow="ellipsis")
+        line = Text(f"{verdict['title']:10} {here(verdict):>27} {printed:>8} {len(verdict['seeds']) or '':>5}  ")
+        line.append(f"{verdict['verdict']:18}  ", COLOURS[verdict["verdict"]])
+        for said in _wrapped(verdict["reason"] or verdict["statement"], console.width, len(line)):
+            console.print(line.append(said, "dim"), no_wrap=True, overflow="ellipsis")
+            line = Text(" " * (len(line) - len(said)))
     counts = Counter(verdict["verdict"] for verdict in verdicts)
     console.print(Text(", ".join(f"{counts[name]} {name}" for name in VERDICTS if counts[name]), style="bold"))
-    console.print(
-        Text("Effects are positive as the paper claims. docs/verdicts.md explains the verdicts.", style="dim")
-    )
+    foot = f"Effects are positive as the paper claims. Intervals: {looks.in_words()}; of fewer {looks.LEVEL:.0%}."
+    console.print(Text(f"{foot} docs/verdicts.md explains the verdicts.", style="dim"))
+
+
+def _wrapped(text: str, width: int, indent: int) -> list[str]:
+    """The lines of a reason that begins `indent` characters into a line, but not in less than a third of it."""
+    return textwrap.wrap(text, max(width - indent, width // 3, 24), break_on_hyphens=False) or [""]
 
 
 def _seeds(verdict: Mapping[str, Any]) -> str:

@@ -4,7 +4,8 @@ A run or map that is not there is not in the answer, and its claims read "not ru
 
 What the verdicts rest on is kept beside them, in results/<scale>/evidence, small enough for git: the scores that were
 asked for as 32-bit margins, of single frames only where a metric is about them, and the measured numbers. Where there
-are no artifacts, as in a fresh clone, the verdicts are computed from there, and are the same to the last bit.
+are no artifacts, as in a fresh clone, the verdicts are computed from there, and are the same to the last bit. What was
+kept of several draws of the stand-in (its generator's seed is a column) lies side by side in folders there.
 """
 
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from dfrepro.evaluate.metrics import KEY, margins, video_scores
 from dfrepro.evaluate.scores import read
 from dfrepro.files import atomic_folder, read_json
 from dfrepro.params import Params
-from dfrepro.report.evidence import KEYS, VIDEO, Evidence
+from dfrepro.report.evidence import GENERATOR, KEYS, VIDEO, Evidence
 from dfrepro.report.people import COLUMNS
 
 MEASURED = ["dataset", "metric", "value"]
@@ -32,11 +33,21 @@ def evidence(p: Params) -> Evidence:
     found = scores(p)
     if found is None and (folder := _kept(p)).exists():
         return kept(p, folder)
-    return _evidence(p, measured(p), found)
+    return joined(p, measured(p), found)
 
 
 def kept(p: Params, folder: Path) -> Evidence:
     """What `keep` wrote to a folder, as evidence.
+
+    One draw of the stand-in in `folder` itself, each further one in a folder below it, with seeds of its own.
+    """
+    parts = [_read_kept(part) for part in (folder, *sorted(folder.glob("*/"))) if (part / "items.parquet").is_file()]
+    measured, scores = (pd.concat(tables, ignore_index=True) for tables in zip(*parts, strict=True))
+    return joined(p, measured, scores)
+
+
+def _read_kept(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What was measured, and the scores.
 
     Former evidence holds the logits of frames in a column `logit`, and of videos the mean probability as `score`.
     """
@@ -49,10 +60,11 @@ def kept(p: Params, folder: Path) -> Evidence:
     parts = [part[["run", "seed", "item"]].assign(margin=margins(part)) for part in parts]
     found = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["run", "seed", "item", "margin"])
     found = found[["run", "seed", "margin"]].join(items.iloc[found["item"]].reset_index(drop=True))
-    return _evidence(p, pd.read_parquet(folder / "measured.parquet"), found)
+    return pd.read_parquet(folder / "measured.parquet"), found
 
 
-def _evidence(p: Params, measured: pd.DataFrame, scores: pd.DataFrame | None) -> Evidence:
+def joined(p: Params, measured: pd.DataFrame | None, scores: pd.DataFrame | None) -> Evidence:
+    """Both as evidence that knows what each run was trained on and which networks are behind it."""
     networks = {f"{places.MAPS}{name}": maps.run or "" for name, maps in p.maps.items()}
     supervisors = {name: p.maps[run.detector.maps].run or "" for name, run in p.runs.items() if run.detector.maps}
     return Evidence(measured, scores, trained_on=p.trained_on, networks=networks, supervisors=supervisors)
@@ -69,7 +81,7 @@ def keep(p: Params, evidence: Evidence) -> None:
     )
     means = [video_scores(group).assign(**dict(zip(KEYS, key))) for key, group in rest.groupby(KEYS)]
     videos = pd.concat(means, ignore_index=True).drop(columns="n_frames") if means else rest
-    videos = _with_people(videos.assign(frame=VIDEO), rest)
+    videos = _with_people(videos.assign(frame=VIDEO, **{GENERATOR: p.sizes.standin.seed}), rest)
     found = pd.concat([frames, videos], ignore_index=True)
     about = [name for name in found if name not in ("run", "seed", "margin")]
     items = found[about].drop_duplicates(ignore_index=True)
@@ -104,6 +116,7 @@ def scores(p: Params) -> pd.DataFrame | None:
         return None
     found = pd.concat(parts, ignore_index=True)
     found["margin"] = margins(found).astype(np.float32)
+    found[GENERATOR] = p.sizes.standin.seed
     return found.drop(columns="score", errors="ignore")
 
 
@@ -131,7 +144,8 @@ def measured(p: Params) -> pd.DataFrame:
         parts.append(pd.DataFrame({"dataset": "train", "metric": told.keys(), "value": told.values()}))
         parts[-1] = parts[-1].assign(run=run, seed=seed)
     found = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
-    return found.drop_duplicates(["run", "seed", "dataset", "metric"], ignore_index=True)
+    found = found.drop_duplicates(["run", "seed", "dataset", "metric"], ignore_index=True)
+    return found.assign(**{GENERATOR: p.sizes.standin.seed})
 
 
 def _training(p: Params, run: str, seed: int) -> dict[str, float]:

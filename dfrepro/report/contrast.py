@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from dfrepro.report.effects import Effect, probit, variance
+from dfrepro.report.effects import Effect, Influence, probit, variance
 from dfrepro.report.evidence import Evidence
+from dfrepro.report.looks import LEVEL
 from dfrepro.report.schema import Cell, Operand, is_auc
 
 Side = Operand | float | None
@@ -40,7 +41,9 @@ def probits(cell: Cell) -> bool:
     return plain and all(is_auc(metric) for side in cell.sides for metric in side.metrics)
 
 
-def contrast(cells: Sequence[Cell], evidence: Evidence, seeds: Sequence[int], on_probit: bool) -> Effect:
+def contrast(
+    cells: Sequence[Cell], evidence: Evidence, seeds: Sequence[int], on_probit: bool, confidence: float = LEVEL
+) -> Effect:
     """The mean effect of `cells` over `seeds`, positive as claimed; of exact cells the mean distance."""
     signs = [-1 if cell.direction == "less" else 1 for cell in cells]
     each = [
@@ -51,8 +54,12 @@ def contrast(cells: Sequence[Cell], evidence: Evidence, seeds: Sequence[int], on
         each = [np.abs(part) for part in each]  # two differences do not make none
     by_seed = np.mean(each, axis=0)
     alone = _one_group(cells, evidence) or _half_scored(cells, evidence, seeds)
-    known = None if alone else variance(by_seed, _influences(cells, signs, evidence, seeds, on_probit))
-    found = Effect(tuple(seeds), tuple(by_seed.tolist()), known, sign=signs[0], unknown=alone)
+    generators = tuple(evidence.generator(seed) for seed in seeds)
+    known = None if alone else variance(by_seed, _influences(cells, signs, evidence, seeds, on_probit), generators)
+    found = Effect(
+        tuple(seeds), tuple(by_seed.tolist()), known, sign=signs[0], unknown=alone, confidence=confidence,
+        generators=generators,
+    )  # fmt: skip
     return replace(found, base=_base(cells, evidence, seeds)) if on_probit else found
 
 
@@ -90,8 +97,23 @@ def _half_scored(cells: Sequence[Cell], evidence: Evidence, seeds: Sequence[int]
 
 def _influences(
     cells: Sequence[Cell], signs: Sequence[int], evidence: Evidence, seeds: Sequence[int], on_probit: bool
+) -> list[Influence] | None:
+    """For each generator and test set: what leaving out a group of people does to its seeds; None without scores."""
+    found: list[Influence] = []
+    drawn = np.array([evidence.generator(seed) for seed in seeds])
+    for generator in np.unique(drawn):
+        rows = np.flatnonzero(drawn == generator)
+        tables = _on_people(cells, signs, evidence, [seeds[row] for row in rows], on_probit)
+        if tables is None:
+            return None
+        found += [Influence(rows, table) for table in tables]
+    return found
+
+
+def _on_people(
+    cells: Sequence[Cell], signs: Sequence[int], evidence: Evidence, seeds: Sequence[int], on_probit: bool
 ) -> list[np.ndarray] | None:
-    """For each test set (S, C): what leaving out a group of people does to each seed's effect; None without scores."""
+    """For each test set (S_g, C), of the seeds of one generator."""
     total: dict[str, np.ndarray] = {}
     for cell, sign in zip(cells, signs):
         for side, turn in ((cell.of, sign), (cell.over, -sign)):

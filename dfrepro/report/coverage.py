@@ -3,7 +3,9 @@
 A simulated study has `cells` methods and one baseline, `seeds` trainings of each, and two test sets of `groups` groups
 of people, each with two reals and two fakes. Margins are the sum of what a person, a video, a method on a video, a
 seed on a whole set and a seed on a video do, so that AUCs agree within people, between methods and between seeds as
-trained detectors' do. `python -m dfrepro.report.coverage` prints the table of docs/tables/coverage.csv.
+trained detectors' do. With several `generators`, seed s belongs to generator s mod their number: each has people of its
+own, and a training set of its own that moves all of its runs. `python -m dfrepro.report.coverage` prints the tables of
+docs/tables/coverage.csv, draws.csv and looks.csv.
 """
 
 from collections.abc import Iterator
@@ -12,10 +14,13 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from dfrepro.report.effects import Effect, probit, variance
+from dfrepro.report import looks
+from dfrepro.report.effects import Effect, Influence, probit, variance
 
 SETS, PER, SEPARATION = 2, 2, 1.0
 PERSON, VIDEO, METHOD, SEED, INTERACTION = 0.5, 0.5, 0.4, 0.15, 0.7  # standard deviations of the parts of a margin
+GENERATOR = 0.05  # of what a draw's training set does to a run, where there are several
+AT_ONCE = 2_000_000  # margins held at a time
 
 
 class Case(NamedTuple):
@@ -23,34 +28,99 @@ class Case(NamedTuple):
     cells: int
     groups: int
     effect: float  # added to the margins of the methods' fakes
+    generators: int = 1
 
 
 CASES = [
     Case(seeds, cells, groups, effect)
     for seeds in (5, 10, 20) for cells in (1, 8, 48) for groups in (8, 40) for effect in (0.0, 0.25)
 ]  # fmt: skip
+DRAWS = [
+    Case(seeds, cells, 40, 0.25, generators)
+    for seeds, generators in ((5, 5), (10, 2), (10, 5), (20, 4), (20, 10), (20, 20)) for cells in (1, 8)
+]  # fmt: skip
+LOOKED = [Case(looks.LAST, cells, groups, 0.0) for cells in (1, 8) for groups in (8, 40)]
 
 
-def study(case: Case, rng: np.random.Generator) -> Effect:
-    """The primary contrast of one simulated study."""
+class Studies(NamedTuple):
+    """Simulated studies: each one's effect by seed (T, S), influences by generator and set, and baseline (T,)."""
+
+    by_seed: np.ndarray
+    influences: list[tuple[np.ndarray, np.ndarray]]  # the places of the generator's seeds (S_g,), and (T, S_g, C)
+    base: np.ndarray
+    drawn: np.ndarray  # each seed's generator (S,)
+
+    def effect(self, study: int, seeds: int | None = None) -> Effect:
+        """The primary contrast of one study on its first seeds."""
+        n = self.by_seed.shape[1] if seeds is None else seeds
+        values, drawn = self.by_seed[study, :n], self.drawn[:n]
+        parts = [Influence(rows[rows < n], table[study, rows < n]) for rows, table in self.influences if rows[0] < n]
+        found = variance(values, parts, drawn)
+        return Effect(
+            tuple(range(n)), tuple(values), found, self.base[study], confidence=looks.level(n), generators=tuple(drawn)
+        )
+
+
+def studies(case: Case, trials: int, rng: np.random.Generator) -> Iterator[Studies]:
+    """That many simulated studies, as many at a time as memory is for."""
+    runs, drawn = case.cells + 1, np.arange(case.seeds) % case.generators
+    size = runs * case.seeds * case.groups * PER * 2
+    while trials > 0:
+        number = min(trials, max(1, AT_ONCE // size))
+        trials -= number
+        by_seed, influences, base = np.zeros((number, case.seeds)), [], np.zeros(number)
+        for generator in range(case.generators):
+            rows = np.flatnonzero(drawn == generator)
+            for _ in range(SETS):
+                whole, left = _measured(case, number, len(rows), rng)
+                by_seed[:, rows] += (whole[:, 1:].mean(axis=1) - whole[:, 0]) / SETS
+                change = left - whole[..., None]  # (T, runs, S_g, C)
+                influences.append((rows, (change[:, 1:].mean(axis=1) - change[:, 0]) / SETS))
+                base += whole[:, 0].sum(axis=1) / case.seeds / SETS
+        yield Studies(by_seed, influences, base, drawn)
+
+
+def _measured(case: Case, number: int, seeds: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Probits of the AUCs on one test set of one generator: whole (T, runs, S_g), without each group (..., C)."""
     runs, n = case.cells + 1, case.groups * PER
-    shift = np.r_[0.0, np.full(case.cells, case.effect)][:, None, None]
-    on_set = rng.normal(0, SEED, (runs, case.seeds, SETS))
-    by_seed, influences = np.zeros(case.seeds), []
-    for k in range(SETS):
-        person = np.repeat(rng.normal(0, PERSON, case.groups), PER)
-        fakes, reals = (
-            person + rng.normal(0, VIDEO, n) + rng.normal(0, METHOD, (runs, 1, n))
-            + rng.normal(0, INTERACTION, (runs, case.seeds, n))
-            for _ in range(2)
-        )  # fmt: skip
-        full, left = _aucs(fakes + SEPARATION + shift + on_set[..., k, None], reals, case.groups)
-        whole = probit(full)
-        by_seed += (whole[1:].mean(axis=0) - whole[0]) / SETS
-        change = probit(left) - whole[..., None]  # (runs, S, C)
-        influences.append((change[1:].mean(axis=0) - change[0]) / SETS)
-    base = float(whole[0].mean())
-    return Effect(tuple(range(case.seeds)), tuple(by_seed), variance(by_seed, influences), base)
+    shape = number, runs, seeds
+    on_set = rng.normal(0, SEED, (*shape, 1))
+    if case.generators > 1:
+        on_set += rng.normal(0, GENERATOR, (number, runs, 1, 1))
+    on_set += SEPARATION + np.r_[0.0, np.full(case.cells, case.effect)][None, :, None, None]
+    person = np.repeat(rng.normal(0, PERSON, (number, 1, 1, case.groups)), PER, axis=-1)
+    fakes, reals = (
+        person + rng.normal(0, VIDEO, (number, 1, 1, n)) + rng.normal(0, METHOD, (number, runs, 1, n))
+        + rng.normal(0, INTERACTION, (*shape, n))
+        for _ in range(2)
+    )  # fmt: skip
+    whole, left = aucs(fakes + on_set, reals, case.groups)
+    return probit(whole), probit(left)
+
+
+def aucs(fakes: np.ndarray, reals: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray]:
+    """The AUC (...) of margins (..., n) of groups that follow each other, and without each group (..., C).
+
+    By ranks: a fake wins over as many reals as stand before it in the order of all. An item's place is written into the
+    lowest bits of its margin, so that sorting the margins sorts the items.
+    """
+    n = fakes.shape[-1]
+    bits = (1 << int(2 * n).bit_length()) - 1
+    items = np.concatenate([reals, fakes], axis=-1).view(np.int64)
+    items = (items & ~bits | np.arange(2 * n)).view(np.float64)
+    items.sort(axis=-1)
+    place = items.view(np.int64) & bits
+    fake = place >= n
+    before = np.cumsum(~fake, axis=-1, dtype=np.int32)  # reals up to here
+    after = (n - np.cumsum(fake, axis=-1, dtype=np.int32)).astype(np.int32)  # fakes from here on
+    wins = np.empty(place.shape, np.int32)
+    np.put_along_axis(wins, place, np.where(fake, before, after), axis=-1)
+    by_group = wins.reshape(*fakes.shape[:-1], 2, groups, n // groups).sum(axis=-1)  # of its reals, of its fakes
+    own_fakes, own_reals = (part.reshape(*part.shape[:-1], groups, n // groups) for part in (fakes, reals))
+    own = (own_fakes[..., :, None] > own_reals[..., None, :]).sum(axis=(-1, -2))
+    both = by_group[..., 1, :].sum(axis=-1)
+    left = both[..., None] - by_group.sum(axis=-2) + own
+    return both / n**2, left / (n - n // groups) ** 2
 
 
 def truth(case: Case) -> float:
@@ -61,39 +131,41 @@ def truth(case: Case) -> float:
     return case.effect / float(np.sqrt(2 * (PERSON**2 + VIDEO**2 + METHOD**2 + INTERACTION**2)))
 
 
-def rates(case: Case, trials: int, seed: int = 0, level: float = 0.95) -> dict[str, float]:
+def rates(case: Case, trials: int, seed: int = 0, level: float = looks.LEVEL) -> dict[str, float]:
     """How often the interval covers the truth, lies above it, and lies below it."""
-    rng = np.random.default_rng([seed, case.seeds, case.cells, case.groups, int(100 * case.effect)])
-    found, true = [study(case, rng) for _ in range(trials)], truth(case)
-    bounds = np.array([each.interval(level) for each in found])
-    shown = np.array([each.shown(true) for each in found])
-    above, below = float((bounds[:, 0] > shown).mean()), float((bounds[:, 1] < shown).mean())
-    return {"covers": 1 - above - below, "above": above, "below": below}
+    true, above, below = truth(case), 0, 0
+    for batch in studies(case, trials, _rng(case, seed)):
+        for study in range(len(batch.base)):
+            found = batch.effect(study)
+            low, high = found.interval(level) or (-np.inf, np.inf)
+            above, below = above + (low > found.shown(true)), below + (high < found.shown(true))
+    return {"covers": 1 - (above + below) / trials, "above": above / trials, "below": below / trials}
 
 
-def _aucs(fakes: np.ndarray, reals: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray]:
-    """The AUC (runs, S) of margins (runs, S, n), and without each group (runs, S, C)."""
-    wins = (fakes[..., :, None] > reals[..., None, :]).reshape(*fakes.shape[:2], groups, PER, groups, PER)
-    pairs = wins.sum(axis=(3, 5))  # (runs, S, C, C)
-    both = pairs.sum(axis=(2, 3))
-    own = np.diagonal(pairs, axis1=2, axis2=3)
-    left = both[..., None] - pairs.sum(axis=3) - pairs.sum(axis=2) + own
-    return both / (groups * PER) ** 2, left / ((groups - 1) * PER) ** 2
+def false_over_looks(case: Case, trials: int, seed: int = 0) -> float:
+    """How often the interval of at least one look misses the truth, each at its own level."""
+    true, missed = truth(case), 0
+    for batch in studies(case, trials, _rng(case, seed)):
+        for study in range(len(batch.base)):
+            found = [batch.effect(study, look) for look in looks.reached(case.seeds)]
+            bounds = [(each.interval() or (-np.inf, np.inf), each.shown(true)) for each in found]
+            missed += any(not low <= at <= high for (low, high), at in bounds)
+    return missed / trials
 
 
-def table(trials: int) -> pd.DataFrame:
-    """One row a case: seeds, cells, groups of people in each test set, true effect, the rates, and trials behind them.
-
-    With 48 cells a fifth of the trials, and with 40 groups a half: they take that much longer.
-    """
-    return pd.DataFrame(list(_rows(trials)))
+def _rng(case: Case, seed: int) -> np.random.Generator:
+    return np.random.default_rng(
+        [seed, case.seeds, case.cells, case.groups, int(100 * case.effect), case.generators - 1]
+    )
 
 
-def _rows(trials: int) -> Iterator[dict[str, float]]:
-    for case in CASES:
-        number = trials // ((5 if case.cells > 8 else 1) * (2 if case.groups > 8 else 1))
-        yield {**case._asdict(), **rates(case, number), "trials": number}
+def tables(trials: int, seed: int = 0) -> Iterator[pd.DataFrame]:
+    """Three: all cases of one generator, those of several, and how often one of the looks is wrong."""
+    for cases in (CASES, DRAWS):
+        yield pd.DataFrame([case._asdict() | rates(case, trials, seed) for case in cases])
+    yield pd.DataFrame([case._asdict() | {"wrong": false_over_looks(case, trials, seed)} for case in LOOKED])
 
 
 if __name__ == "__main__":
-    print(table(2000).round(3).to_string(index=False))
+    for table in tables(2000):
+        print(table.round(3).to_string(index=False), flush=True)

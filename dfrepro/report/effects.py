@@ -11,17 +11,28 @@ the share of V_k that s²/S already counts. By chance a set's part may come out 
 Degrees of freedom follow Satterthwaite (1946), the quantile is Student's. A test (`python -m pytest
 tests/report/test_coverage.py`) simulates what this covers.
 
+Where seeds belong to several draws of the stand-in (generators), s² is pooled within generators, and each generator's
+test sets have people of their own: its V_k and W_k count by (S_g/S)², S_g being its seeds. What generators do besides,
+to all seeds trained on their videos, is added as far as it shows: by how much the variance between generators' means,
+
+    C = G/(G − 1) Σ_g (S_g/S)² (mean of g − mean)²,
+
+exceeds the sum of the other two, with G − 1 degrees of freedom. If each seed has a generator of its own, Var = s²/S
+holds all of it, with S − 1 degrees of freedom and nothing to be estimated apart.
+
 AUCs are compared on the probit scale, on which effects at different baselines compare, and shown to readers on the AUC
 scale: an effect d is shown as Φ(b + d) − Φ(b), b being the baseline's mean probit. So no interval leaves [0, 1].
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
-LEVEL = 0.95
+from dfrepro.report.looks import LEVEL
+
 MANY = 1e6  # degrees of freedom: the normal distribution
 MOST = 0.995  # an AUC beyond it is taken as this: with forty videos a class nobody can tell the two apart
 
@@ -39,34 +50,61 @@ class Variance:
     tests: float  # Σ_k of the test sets' people
     freedom: float
     n_seeds: int
+    generators: float = 0.0  # what several draws of the stand-in differ by beyond that
 
     @property
     def total(self) -> float:
-        return self.seeds / self.n_seeds + self.tests
+        return self.seeds / self.n_seeds + self.tests + self.generators
 
 
-def variance(by_seed: np.ndarray, influences: Sequence[np.ndarray] | None) -> Variance | None:
+class Influence(NamedTuple):
+    """What leaving out each group of people of one generator's test set does to its seeds' numbers."""
+
+    rows: np.ndarray  # (S_g,) the places of the generator's seeds among all
+    table: np.ndarray  # (S_g, C)
+
+
+def variance(
+    by_seed: np.ndarray, influences: Sequence[Influence] | None, generators: Sequence[int] = ()
+) -> Variance | None:
     """The variance of the mean of `by_seed` (S,); None where neither seeds nor test sets say anything of it.
 
-    influences: for each test set k an array (S, C_k), what leaving out each of its groups of people does to each seed's
-    number; None where the numbers were not made of scores.
+    influences: one a test set and generator; None where the numbers were not made of scores.
+    generators: each seed's, (S,); of one and the same where none is given.
     """
     n = len(by_seed)
-    seeds = float(np.var(by_seed, ddof=1)) if n > 1 else 0.0
-    spread = seeds / n
-    tests, slack = 0.0, spread**2 / (n - 1) if n > 1 else 0.0
-    for table in influences or ():
-        groups = table.shape[1]
-        scaled = (table - table.mean(axis=1, keepdims=True)) * np.sqrt((groups - 1) / groups)  # (S, C)
-        shared = float((scaled.mean(axis=0) ** 2).sum())  # V_k
-        apart = float(scaled.var(axis=0, ddof=1).sum()) / n if n > 1 else 0.0  # W_k/S
-        tests += shared - apart
-        slack += max(shared - apart, 0.0) ** 2 / (groups - 1)
-    tests = max(tests, 0.0)
     if n < 2 and not influences:
         return None
-    total = spread + tests
-    return Variance(seeds, tests, min(total**2 / slack, MANY) if slack > 0 else MANY, n)
+    drawn, at = np.unique(generators if len(generators) else np.zeros(n), return_inverse=True)
+    if len(drawn) == n > 1:
+        return Variance(float(np.var(by_seed, ddof=1)), 0.0, n - 1.0, n)
+    share = np.bincount(at) / n
+    means = np.bincount(at, by_seed) / (share * n)
+    inside = n - len(drawn)  # degrees of freedom
+    seeds = float(((by_seed - means[at]) ** 2).sum()) / inside if inside else 0.0
+    slack = (seeds / n) ** 2 / inside if inside else 0.0
+    tests, more = _of_people(influences or (), n)
+    known, slack = seeds / n + tests, slack + more
+    between = 0.0
+    if len(drawn) > 1:
+        spread = (share**2 * (means - by_seed.mean()) ** 2).sum() * len(drawn) / (len(drawn) - 1)
+        between = max(float(spread) - known, 0.0)
+        slack += between**2 / (len(drawn) - 1)
+    total = known + between
+    return Variance(seeds, tests, min(total**2 / slack, MANY) if slack > 0 else MANY, n, between)
+
+
+def _of_people(influences: Sequence[Influence], n: int) -> tuple[float, float]:
+    """max(0, Σ (V − W/S)) over test sets and generators, and its share of Satterthwaite's denominator."""
+    tests, slack = 0.0, 0.0
+    for rows, table in influences:
+        groups, weight = table.shape[1], (len(rows) / n) ** 2
+        scaled = (table - table.mean(axis=1, keepdims=True)) * np.sqrt((groups - 1) / groups)  # (S_g, C)
+        shared = weight * float((scaled.mean(axis=0) ** 2).sum())  # V
+        apart = weight * float(scaled.var(axis=0, ddof=1).sum()) / len(rows) if len(rows) > 1 else 0.0  # W/S
+        tests += shared - apart
+        slack += max(shared - apart, 0.0) ** 2 / (groups - 1)
+    return max(tests, 0.0), slack
 
 
 @dataclass(frozen=True)
@@ -84,15 +122,24 @@ class Effect:
     sign: int = 1
     level: float | None = None  # the plain mean over seeds, of a level
     unknown: str = ""  # why the variance is not known, where it has a part that cannot be told
+    confidence: float = LEVEL  # the level of its interval
+    generators: tuple[int, ...] = ()  # each seed's draw of the stand-in
 
     @property
     def over(self) -> str:
         """What the interval ranges over."""
         if self.variance is None:
             return "nothing"
-        return " and ".join(
-            name for name, there in (("seeds", len(self.seeds) > 1), ("people", self.variance.tests > 0)) if there
-        )
+        several = len(self.seeds) > 1
+        own = several and len(set(self.generators)) == len(self.seeds)  # people of its own for each seed
+        parts = {"seeds": several, "people": own or self.variance.tests > 0, "generators": len(self.by_generator) > 1}
+        return " and ".join(name for name, there in parts.items() if there)
+
+    @property
+    def by_generator(self) -> dict[int, float]:
+        """The mean of each generator's seeds, in the metric's unit."""
+        values, drawn = np.array(self.by_seed), np.array(self.generators, int)
+        return {int(each): self.shown(float(values[drawn == each].mean())) for each in np.unique(drawn)}
 
     @property
     def centre(self) -> float:
@@ -125,10 +172,10 @@ class Effect:
             return float(probit(value))
         return float(self.sign * (probit(ndtr(self.base) + self.sign * value) - self.base))
 
-    def interval(self, level: float = LEVEL) -> tuple[float, float] | None:
+    def interval(self, level: float | None = None) -> tuple[float, float] | None:
         if self.variance is None or not np.isfinite(self.error):
             return None
-        reach = stdtrit(self.variance.freedom, (1 + level) / 2) * self.error
+        reach = stdtrit(self.variance.freedom, (1 + (level or self.confidence)) / 2) * self.error
         return self.shown(self.centre - reach), self.shown(self.centre + reach)
 
     def above(self, threshold: float) -> float:

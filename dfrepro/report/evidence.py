@@ -6,6 +6,9 @@ margin (or score, a probability), and condition, frame, identity and source wher
 among the results is computed from scores. Where only the mean over a video's frames was kept, its frame is VIDEO, and
 metrics of single frames are not measured.
 
+Both frames may have a column `generator` (0 where they have none): the draw of the stand-in that a seed's runs were
+trained and tested on. A seed belongs to one draw. Test sets of two draws have nobody in common, whatever their names.
+
 How far other people would have moved a number is found by leaving out those of the test set, a group at a time
 (dfrepro.report.people), the same for every run, seed and condition: a difference between two runs is on the same
 people. Several videos of one person agree with each other: left out singly they would promise too narrow an interval. A
@@ -13,7 +16,8 @@ fake and its real share a take, and what raises both their scores cancels in a r
 interval too wide. On the stand-in the second is the larger.
 """
 
-from collections.abc import Callable, Mapping
+import copy
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -31,6 +35,7 @@ KEYS = ["run", "seed", "dataset", "condition"]
 RESULTS = ("run", "seed", "dataset", "metric", "value")
 SCORES = ("run", "seed", "dataset", "manipulation", "video", "label")
 VIDEO = -1  # in place of a frame's number
+GENERATOR = "generator"
 Leaf = tuple[str, int, str, str, str]  # run, seed, dataset, metric, condition
 
 
@@ -44,7 +49,7 @@ class Evidence:
     networks : the run of the network behind a map, by the name under which the map is measured.
     supervisors : the run of the network behind the maps that a run trains on, where a network made them.
 
-    Raises `WorkbookError` for a missing column or a measurement given twice.
+    Raises `WorkbookError` for a missing column, a measurement given twice, or a seed of two generators.
     """
 
     def __init__(
@@ -54,6 +59,7 @@ class Evidence:
     ):  # fmt: skip
         self._trained_on, self._networks = dict(trained_on or {}), dict(networks or {})
         self._supervisors = dict(supervisors or {})
+        self._generators = _generators(results, scores)
         self._points = _points(results)
         self._frames, self._videos, self._people = _scored(scores)
         self._seeds: dict[str, set[int]] = {}
@@ -73,6 +79,16 @@ class Evidence:
 
     def seeds(self, run: str) -> list[int]:
         return sorted(self._seeds.get(run, ()))
+
+    def generator(self, seed: int) -> int:
+        """The draw of the stand-in that a seed belongs to."""
+        return self._generators.get(seed, 0)
+
+    def only(self, seeds: Iterable[int]) -> "Evidence":
+        """The same evidence as if no other seeds had been run."""
+        view, kept = copy.copy(self), set(seeds)
+        view._seeds = {run: there & kept for run, there in self._seeds.items() if there & kept}
+        return view
 
     def value(self, operand: Operand, seed: int, *, on_probit: bool = False) -> float | None:
         """The operand's number for one seed; None where a part of it was not measured; NaN where it was and is NaN.
@@ -99,8 +115,8 @@ class Evidence:
     def of_one_group(self, operand: Operand) -> list[str]:
         """The operand's scored test sets whose people all form one group: how far others would move it is unknown."""
         sets = dict.fromkeys(_base(_test(test, operand.metric)[0]) for test in operand.test)
-        scored = {base for run, _, base, _ in self._videos.rows if run == operand.run}
-        return [base for base in sets if self._people.get(base) == 1 and base in scored]
+        scored = {(self.generator(seed), base) for run, seed, base, _ in self._videos.rows if run == operand.run}
+        return [base for base in sets if any(self._people[at] == 1 for at in scored if at[1] == base)]
 
     def missing(self, operand: Operand, seeds: list[int]) -> str:
         """Why no seed gives this operand, in words; empty if one does."""
@@ -138,7 +154,7 @@ class Evidence:
             return None
         rows = rows[_inside(table, rows, dataset)]
         labels, margins = table.label[rows], table.margin[rows]
-        weights = np.ones((1 + self._people[base], len(rows)))
+        weights = np.ones((1 + self._people[self.generator(seed), base], len(rows)))
         weights[1 + table.group[rows], np.arange(len(rows))] = 0
         constant = named[0] in metrics.RANKING and len(rows) and margins.min() == margins.max()
         if constant or np.isnan(margins).any():  # a detector that says one thing of everything ranks nothing: no .5
@@ -163,28 +179,43 @@ class _Table:
         return cls(rows, items["label"].to_numpy().astype(bool), *columns)
 
 
-def _scored(scores: pd.DataFrame | None) -> tuple[_Table, _Table, dict[str, int]]:
-    """The single frames, the videos, and the number of groups of people in each dataset."""
+def _generators(*tables: pd.DataFrame | None) -> dict[int, int]:
+    """The generator of each seed that has one said."""
+    parts = [table[["seed", GENERATOR]] for table in tables if table is not None and GENERATOR in table]
+    found: dict[int, int] = {}
+    for part in parts:
+        for seed, generator in part.drop_duplicates().itertuples(index=False):
+            if found.setdefault(int(seed), int(generator)) != generator:
+                said = f"seed {seed} belongs to generators {found[int(seed)]} and {generator}"
+                raise WorkbookError(said, where="evidence", remedy="Give each draw of the stand-in seeds of its own")
+    return found
+
+
+def _scored(scores: pd.DataFrame | None) -> tuple[_Table, _Table, dict[tuple[int, str], int]]:
+    """The single frames, the videos, and the number of groups of people in each generator's dataset."""
     if scores is None or not len(scores):
         empty = _Table({}, *[np.zeros(0)] * 4)
         return empty, empty, {}
     frame = _checked(scores, SCORES, "scores")
     frame = frame.assign(margin=metrics.margins(frame)).drop(columns="score", errors="ignore")
+    frame = frame if GENERATOR in frame else frame.assign(**{GENERATOR: 0})
     frame = frame.astype(dict.fromkeys(("run", "dataset", "manipulation", "video", "condition"), "category"))
     _reject_twice(frame, KEYS + [name for name in ("manipulation", "video", "frame") if name in frame], "scores")
     known = [name for name in COLUMNS if name in frame]
-    videos = frame[["dataset", "manipulation", "video", *known]].drop_duplicates(metrics.KEY)
-    videos = videos.sort_values(metrics.KEY).astype(dict.fromkeys(metrics.KEY, str))
-    videos["group"] = np.concatenate([groups(part) for _, part in videos.groupby("dataset")])
-    people = {str(name): int(part["group"].max()) + 1 for name, part in videos.groupby("dataset")}
-    group = videos.set_index(metrics.KEY)["group"]
-    means = metrics.video_scores(frame, by=("run", "seed", "condition"))
+    items = [GENERATOR, *metrics.KEY]
+    videos = frame[[*items, *known]].drop_duplicates(items)
+    videos = videos.astype(dict.fromkeys(metrics.KEY, str)).sort_values(items)
+    sets = [GENERATOR, "dataset"]
+    videos["group"] = np.concatenate([groups(part) for _, part in videos.groupby(sets)])
+    people = {(int(at[0]), str(at[1])): int(part["group"].max()) + 1 for at, part in videos.groupby(sets)}
+    group = videos.set_index(items)["group"]
+    means = metrics.video_scores(frame, by=("run", "seed", "condition", GENERATOR))
     tables = [frame, means]
     if "frame" not in frame:
         tables[0] = frame.iloc[:0]
     elif (frame["frame"] == VIDEO).any():
         tables[0] = frame[frame["frame"] != VIDEO]
-    return *[_Table.of(table.join(group, on=metrics.KEY)) for table in tables], people  # type: ignore[return-value]
+    return *[_Table.of(table.join(group, on=items)) for table in tables], people  # type: ignore[return-value]
 
 
 def _points(results: pd.DataFrame | None) -> dict[tuple, float]:

@@ -29,13 +29,16 @@ CAUSES = {  # a part of a reason (dfrepro.report.gates, .verdict), and what it m
     r"does not come out": "a positive control fails",
     r"the control does the same": "a control without the method's idea gains as much",
     ONE_SEED: "there is one seed only",
+    r"seeds of the first look": "there are fewer seeds than the first look has",
+    r"test sets are too small": "the test sets are too small for the printed effect",
+    r"seeds would show": "more seeds would show the printed effect",
 }
 SHORTER = (
     (r" its own set", ""), (r" on .*, (below|above) ([\d.]+): .*", r", \1 \2"), (r" on [^(]*\((\w+)\)", r" (\1)"),
 )  # fmt: skip
 PAGE = """# What we learned
 
-From the study's claims.json{about}, by `python -m dfrepro readme`. Effects are positive as the paper claims, with 95 %
+From the study's claims.json{about}, by `python -m dfrepro readme`. Effects are positive as the paper claims, with
 intervals; "former study": on other stand-in videos. The bench is stand-in videos and small networks: nothing
 here speaks of a paper's own numbers.
 [Every claim](claims.md) · [how a verdict comes about](verdicts.md)

@@ -1,7 +1,8 @@
 """What a design can decide: how often it would confirm a claim that is as true as the paper prints, and from what on.
 
-Seeds and test sets are those of the evidence, and so are the variances (dfrepro.report.effects). The estimate is taken
-as noncentral t around the truth; of the printed effect it is supposed that it holds here at this baseline.
+Seeds and test sets are those of the look that judged the claim, and so are the variances (dfrepro.report.effects). The
+estimate is taken as noncentral t around the truth; of the printed effect it is supposed that it holds here at this
+baseline. More seeds are judged at the level of the look that they reach.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import nctdtr, stdtr, stdtrit
 
-from dfrepro.report.effects import LEVEL, MANY, Effect
+from dfrepro.report import looks
+from dfrepro.report.effects import MANY, Effect
 from dfrepro.report.schema import Cell
 from dfrepro.report.verdict import printed_effect
 
@@ -26,6 +28,15 @@ class Power:
     smallest: float | None  # the smallest effect that is confirmed with probability WANTED, in the metric's unit
     seeds: int | None  # how many seeds confirm the printed effect with probability WANTED; None: no number of them does
 
+    @property
+    def in_words(self) -> str:
+        """What it would take to confirm the printed effect; "" where that is not known."""
+        if self.confirms is None:
+            return ""
+        if self.seeds is None:
+            return f"the test sets are too small: not even {MOST_SEEDS} seeds would show the printed effect"
+        return f"{self.seeds} seeds would show the printed effect in {WANTED:.0%} of studies"
+
 
 def power(cells: Sequence[Cell], effect: Effect | None) -> Power:
     """Of a primary contrast, from its effect on the evidence."""
@@ -36,24 +47,30 @@ def power(cells: Sequence[Cell], effect: Effect | None) -> Power:
     printed, found = printed_effect(cells), effect.variance
     if printed is None:
         return Power(None, _smallest(cells, effect), None)
-    confirms = _probability(cells, effect, printed, effect.error, found.freedom)
-    seeds = next((n for n in range(2, MOST_SEEDS + 1) if _with(cells, effect, printed, n) >= WANTED), None)
+    confirms = _probability(cells, effect, printed, effect.error, found.freedom, effect.confidence)
+    numbers = [*looks.LOOKS, *range(looks.LAST + 1, MOST_SEEDS + 1)]
+    seeds = next((n for n in numbers if _with(cells, effect, printed, n) >= WANTED), None)
     return Power(confirms, _smallest(cells, effect), seeds)
 
 
 def _with(cells: Sequence[Cell], effect: Effect, truth: float, seeds: int) -> float:
     """The probability of "confirmed" with that many seeds and the same test sets."""
     assert effect.variance is not None
-    spread, tests = effect.variance.seeds / seeds, effect.variance.tests
-    total = spread + tests
-    own = effect.variance
-    spent = (own.total**2 / own.freedom) - (own.seeds / own.n_seeds) ** 2 / max(own.n_seeds - 1, 1)
-    slack = spread**2 / (seeds - 1) + max(spent, 0.0)
-    return _probability(cells, effect, truth, np.sqrt(total), min(total**2 / slack, MANY) if slack > 0 else MANY)
+    own, drawn = effect.variance, len(set(effect.generators)) or 1
+    if drawn == own.n_seeds:
+        drawn = 1  # each seed brings a draw of its own: all of the variance is one of seeds
+    spread = own.seeds / seeds
+    total = spread + own.tests + own.generators
+    spent = (own.total**2 / own.freedom) - (own.seeds / own.n_seeds) ** 2 / max(own.n_seeds - drawn, 1)
+    slack = spread**2 / max(seeds - drawn, 1) + max(spent, 0.0)
+    freedom = min(total**2 / slack, MANY) if slack > 0 else MANY
+    return _probability(cells, effect, truth, np.sqrt(total), freedom, looks.level(seeds))
 
 
-def _probability(cells: Sequence[Cell], effect: Effect, truth: float, error: float, freedom: float) -> float:
-    reach = float(stdtrit(freedom, (1 + LEVEL) / 2))
+def _probability(
+    cells: Sequence[Cell], effect: Effect, truth: float, error: float, freedom: float, level: float
+) -> float:
+    reach = float(stdtrit(freedom, (1 + level) / 2))
     at, test = effect.compared(truth), cells[0].test
     if test in ("equivalence", "noninferior"):
         margin = min(cell.margin or 0.0 for cell in cells)
@@ -78,7 +95,7 @@ def _smallest(cells: Sequence[Cell], effect: Effect) -> float | None:
         return None
     assert effect.variance is not None
     freedom = effect.variance.freedom
-    reach = float(stdtrit(freedom, (1 + LEVEL) / 2) + stdtrit(freedom, WANTED)) * effect.error
+    reach = float(stdtrit(freedom, (1 + effect.confidence) / 2) + stdtrit(freedom, WANTED)) * effect.error
     threshold = float(np.mean([cell.at_least for cell in cells]))
     return effect.shown(effect.compared(threshold) + reach) if np.isfinite(reach) else None
 

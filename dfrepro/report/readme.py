@@ -26,9 +26,9 @@ FIGURES = {  # in docs/figures: the notebook's figure and its width there
 BEGIN, END = "<!-- verdicts: written by `python -m dfrepro readme` -->", "<!-- end of verdicts -->"
 PAGE = """# Every claim and its verdict
 
-From the committed study, written by `python -m dfrepro readme`. Effects are positive as the paper claims, with a 95 %
-interval over seeds and the test sets' people (seeds *alone*: over them only), on stand-in videos. Of several reasons
-one is given; claims.json has all. [How a verdict comes about](verdicts.md).
+From the committed study, written by `python -m dfrepro readme`. Effects are positive as the paper claims, with an
+interval over seeds and the test sets' people (seeds *alone*: over them only), on stand-in videos. Of several
+reasons one is given; claims.json has all. [How a verdict comes about](verdicts.md).
 
 ![The papers' effects and ours, claim by claim](figures/claims.png)
 
@@ -92,7 +92,7 @@ def page(written: Mapping[str, Any]) -> str:
         lines += [
             f"## {title}",
             "",
-            "|claim|statement|printed|here [95 %]|seeds|verdict|because|",
+            "|claim|statement|printed|here [interval]|seeds|verdict|because|",
             "|---|---|--:|--:|--:|---|---|",
         ]
         lines += [_row(claim) for claim in written["claims"] if claim["paper"] == paper] + [""]

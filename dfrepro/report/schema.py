@@ -269,6 +269,8 @@ def _claim(entry: dict[str, Any], defaults: dict[str, Any], path: Path) -> Claim
             entry |= gate if "band" in gate else {}
         if "positive_control" in entry:
             entry["positive_control"] = _contrast(entry["positive_control"], shared)
+        elif entry.get("testable", True):
+            raise ValueError("positive_control is missing: a contrast, or `none` with the reason why there can be none")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise WorkbookError(f"cells, gates or controls cannot be read: {error}", where=where) from error
     return validated(Claim, entry, where)

@@ -31,13 +31,14 @@ from dfrepro.files import ROOT, atomic_file, atomic_folder, read_json, write_jso
 from dfrepro.jobs.repair import LOCKS, parsed, repair
 from dfrepro.report import judge
 from dfrepro.report.agenda import Item, agenda
+from dfrepro.report.looks import LOOKS as LEVELS
 from dfrepro.report.schema import load_claims
 from dfrepro.report.verdict import DECIDED
 
 CLONES, RESULTS = ROOT / "build" / "study", places.STUDY
 SCALE, GRID = "study", "full"
 SEEDS_A_DRAW = 5
-LOOKS = (5, 10, 20, 40)
+LOOKS = tuple(LEVELS)
 
 
 def generator(seed: int) -> int:

@@ -1,7 +1,10 @@
 """Verdicts: what the measurements say of a claim, by rules that were fixed beforehand. docs/verdicts.md explains them.
 
 A claim is judged by one number, its primary contrast: the mean effect of its primary cells (dfrepro.report.schema),
-with one 95 % interval (dfrepro.report.effects). Of a difference, with `at_least` as threshold (0 unless given):
+with one interval (dfrepro.report.effects), at looks of 5, 10, 20 and 40 seeds (dfrepro.report.looks) of which each has
+its level. Seeds beyond a look wait for the next. The earliest look that confirms, refutes or finds an effect smaller
+than printed decides: its verdict is final and computed from its seeds alone, the first in ascending order; so are
+gates, controls and cells. Of a difference, with `at_least` as threshold (0 unless given):
 
     confirmed              the interval lies above the threshold
     refuted                it lies below
@@ -11,9 +14,9 @@ with one 95 % interval (dfrepro.report.effects). Of a difference, with `at_least
 An equivalence is confirmed if the interval lies inside ±margin and refuted if it lies outside; a non-inferiority is
 confirmed if it lies above −margin and refuted if below. Whatever the interval, a claim is *not decidable here* when a
 gate is closed or its positive control does not come out (dfrepro.report.gates). A confirmation is taken back where a
-negative control gains what the method gains, and is not decidable here where that is not known. One seed decides
-nothing but an exact claim, whatever its interval over people. Cells are reported beside, with Holm's correction, and
-decide nothing.
+negative control gains what the method gains, and is not decidable here where that is not known. Fewer seeds than the
+first look has decide nothing but an exact claim, which knows no looks. Cells are reported beside, with Holm's
+correction at the look's level, and decide nothing. Controls have intervals of 95 %.
 """
 
 from collections.abc import Sequence
@@ -22,9 +25,9 @@ from typing import Literal
 
 import numpy as np
 
-from dfrepro.report import gates
+from dfrepro.report import gates, looks
 from dfrepro.report.contrast import common_seeds, contrast, probits, values
-from dfrepro.report.effects import LEVEL, Effect
+from dfrepro.report.effects import Effect
 from dfrepro.report.evidence import Evidence
 from dfrepro.report.schema import Cell, Claim, Control
 
@@ -34,7 +37,7 @@ Verdict = Literal[
 VERDICTS: tuple[Verdict, ...] = (
     "confirmed", "refuted", "smaller than printed", "inconclusive", "not decidable here", "not testable", "not run",
 )  # fmt: skip
-DECIDED = VERDICTS[:3]
+DECIDED = VERDICTS[:3]  # those after which no further look is taken
 JUDGED = VERDICTS[:4]  # those that an interval decides
 NO_INTERVAL = "one seed and no scores of videos: no interval can be given"
 ONE_SEED = "one seed: other seeds are in no interval"
@@ -86,10 +89,34 @@ class ClaimVerdict:
     positive: Effect | None = None  # the positive control
     missing: tuple[str, ...] = ()
 
+    @property
+    def look(self) -> int | None:
+        """The look that this is the verdict of; None before the first, and of an exact claim."""
+        seeds = 0 if self.effect is None or self.claim.primary[0].test == "exact" else len(self.effect.seeds)
+        return looks.reached(seeds)[-1] if seeds >= looks.FIRST else None
+
 
 def judge(claim: Claim, evidence: Evidence) -> ClaimVerdict:
-    """The verdict on one claim; never raises for lacking or odd measurements, but says so in `reason`."""
-    cells = _holm([judge_cell(cell, evidence, claim.scale == "probit") for cell in claim.cells])
+    """The verdict on one claim, of the earliest look that decides, or else of the last that its seeds allow.
+
+    Never raises for lacking or odd measurements, but says so in `reason`.
+    """
+    seeds, reason = common_seeds(claim.primary, evidence) if claim.primary else ([], "")
+    exact = bool(claim.primary) and claim.primary[0].test == "exact"
+    steps = looks.reached(len(seeds)) if not exact else []
+    if not steps:
+        return _judge(claim, evidence.only(seeds) if seeds else evidence, looks.LEVEL, reason)
+    for look in steps:
+        found = _judge(claim, evidence.only(seeds[:look]), looks.level(look), reason)
+        if found.verdict in DECIDED:
+            break
+    return found
+
+
+def _judge(claim: Claim, evidence: Evidence, level: float, unpaired: str) -> ClaimVerdict:
+    """The verdict on all seeds of `evidence`, by intervals of this level."""
+    on_probit = claim.scale == "probit"
+    cells = _holm([judge_cell(cell, evidence, on_probit, level) for cell in claim.cells], level)
     controls = tuple(_judge_control(control, evidence) for control in claim.controls)
     if not claim.testable:
         return ClaimVerdict(claim, "not testable", claim.reason, None, cells, controls)
@@ -100,7 +127,7 @@ def judge(claim: Claim, evidence: Evidence) -> ClaimVerdict:
     seeds, reason = common_seeds(claim.primary, evidence)
     if not seeds:
         return ClaimVerdict(claim, "not run", f"missing: {reason}", None, cells, controls, None, (reason,))
-    effect = contrast(claim.primary, evidence, seeds, claim.on_probit)
+    effect = contrast(claim.primary, evidence, seeds, claim.on_probit, level)
     control, why = gates.positive(claim.positive_control, evidence)
     closed = [*gates.closed(claim, evidence), *([why] if why else [])]
     if closed:
@@ -108,7 +135,7 @@ def judge(claim: Claim, evidence: Evidence) -> ClaimVerdict:
     verdict, why = _decided(claim.primary, effect)
     if verdict == "confirmed":
         verdict, why = _controlled(controls, why)
-    said = "; ".join(filter(None, (why or reason, _threshold(claim.primary))))
+    said = "; ".join(filter(None, (why, unpaired, _threshold(claim.primary))))
     return ClaimVerdict(claim, verdict, said, effect, cells, controls, control)
 
 
@@ -131,17 +158,17 @@ def _threshold(cells: Sequence[Cell]) -> str:
     return f"threshold {at_least:+g}" if at_least else ""
 
 
-def judge_cell(cell: Cell, evidence: Evidence, on_probit: bool = True) -> CellVerdict:
+def judge_cell(cell: Cell, evidence: Evidence, on_probit: bool = True, level: float = looks.LEVEL) -> CellVerdict:
     """A cell by itself, by its own interval."""
     seeds, reason = common_seeds([cell], evidence)
     if not seeds:
         return CellVerdict(cell, "not run", reason=reason)
     of, over = (float(np.mean(values(side, evidence, seeds))) for side in (cell.of, cell.over))
-    effect = contrast([cell], evidence, seeds, on_probit and probits(cell))
+    effect = contrast([cell], evidence, seeds, on_probit and probits(cell), level)
     if cell.test == "shown":
         return CellVerdict(cell, "inconclusive", effect, reason, of, over)
     verdict, why = _decided([cell], effect)
-    return CellVerdict(cell, verdict, effect, why or reason, of, over, _p(cell, effect))
+    return CellVerdict(cell, verdict, effect, "; ".join(filter(None, (why, reason))), of, over, _p(cell, effect))
 
 
 def _decided(cells: Sequence[Cell], effect: Effect) -> tuple[Verdict, str]:
@@ -155,8 +182,9 @@ def _decided(cells: Sequence[Cell], effect: Effect) -> tuple[Verdict, str]:
     if interval is None:
         nothing = NO_INTERVAL if effect.variance is None else "undefined without some of the people"
         return "inconclusive", effect.unknown or nothing
-    if len(effect.seeds) < 2:
-        return "inconclusive", ONE_SEED
+    if len(effect.seeds) < looks.FIRST:
+        waits = f"{len(effect.seeds)} of {looks.FIRST} seeds of the first look"
+        return "inconclusive", ONE_SEED if len(effect.seeds) == 1 else waits
     low, high = interval
     margin = min(cell.margin or 0.0 for cell in cells)
     if cells[0].test == "equivalence":
@@ -181,7 +209,7 @@ def printed_effect(cells: Sequence[Cell]) -> float | None:
 
 def _p(cell: Cell, effect: Effect) -> float | None:
     """Two-sided p of the nearer verdict: that the effect is above its threshold (inside its margin), or that not."""
-    if cell.test == "exact" or len(effect.seeds) < 2:
+    if cell.test == "exact" or len(effect.seeds) < looks.FIRST:
         return None
     margin = cell.margin or 0.0
     if cell.test == "equivalence":
@@ -193,7 +221,7 @@ def _p(cell: Cell, effect: Effect) -> float | None:
     return None if np.isnan(p) else float(min(1.0, 2 * p))
 
 
-def _holm(cells: Sequence[CellVerdict]) -> tuple[CellVerdict, ...]:
+def _holm(cells: Sequence[CellVerdict], level: float) -> tuple[CellVerdict, ...]:
     """Each cell with its p corrected for all cells that have one (Holm 1979), and its verdict with it."""
     order = sorted((cell.p, place) for place, cell in enumerate(cells) if cell.p is not None)
     corrected: dict[int, float] = {}
@@ -203,7 +231,7 @@ def _holm(cells: Sequence[CellVerdict]) -> tuple[CellVerdict, ...]:
     found = []
     for place, cell in enumerate(cells):
         holm = corrected.get(place)
-        open_ = holm is not None and holm > 1 - LEVEL and cell.verdict in ("confirmed", "refuted")
+        open_ = holm is not None and holm > 1 - level and cell.verdict in ("confirmed", "refuted")
         verdict: Verdict = "inconclusive" if open_ else cell.verdict
         found.append(CellVerdict(cell.cell, verdict, cell.effect, cell.reason, cell.of, cell.over, cell.p, holm))
     return tuple(found)

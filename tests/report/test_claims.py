@@ -23,6 +23,7 @@ from dfrepro.report.evidence import RESULTS, Evidence
 from dfrepro.report.schema import load_claims
 
 GOOD = {"id": "P1-C1", "source": "Table I", "statement": "a beats b", "test": "cdfv2",
+        "positive_control": {"none": "planted"},
         "metric": "video_auc", "cells": [{"of": "a", "over": "b", "printed": 0.1}]}  # fmt: skip
 
 
@@ -95,7 +96,7 @@ def test_a_fourth_digit_is_shown_where_three_would_read_as_the_printed_effect():
 
 def test_claims_json_holds_every_claim_and_says_what_was_measured(papers, planted, tmp_path, capsys):
     root = papers([GOOD, GOOD | {"id": "P1-C2", "cells": [{"of": "a", "over": "gone"}]}])
-    evidence = Evidence(planted({"a": [0.9, 0.91, 0.9], "b": [0.7, 0.7, 0.71]}))
+    evidence = Evidence(planted({"a": [0.9, 0.91, 0.9, 0.9, 0.9], "b": [0.7, 0.7, 0.71, 0.7, 0.7]}))
     verdicts = write_claims(evidence, tmp_path / "claims.json", root, about={"scale": "smoke"})
     written = json.loads((tmp_path / "claims.json").read_text())
     assert [c["verdict"] for c in written["claims"]] == ["confirmed", "not run"]
@@ -107,14 +108,37 @@ def test_claims_json_holds_every_claim_and_says_what_was_measured(papers, plante
     assert "PIM 2" in printed
 
 
+def test_a_long_reason_goes_on_below_itself(papers, planted, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "110")
+    runs = [f"a-run-of-a-long-name-{number}" for number in range(6)]
+    (verdict,) = evaluate_claims(papers([GOOD | {"cells": [{"of": "a", "over": runs}]}]), planted({"a": [0.9]}))
+    print_table([verdict])
+    said = capsys.readouterr().out
+    assert all(run in said for run in runs)
+    assert max(map(len, said.splitlines())) <= 110
+
+
+def test_an_undecided_claim_says_how_many_seeds_it_would_take(papers, planted):
+    rng = np.random.default_rng(0)
+    noisy = {name: (0.75 + rng.normal(0, 0.03, 5)).tolist() for name in ("a", "b")}
+    (verdict,) = evaluate_claims(
+        papers([GOOD | {"cells": [{"of": "a", "over": "b", "printed": 0.04}]}]), planted(noisy)
+    )
+    assert (verdict["verdict"], verdict["look"], verdict["next_look"]) == ("inconclusive", 5, 10)
+    assert verdict["level"] == pytest.approx(0.995)
+    needed = verdict["power"]["seeds"]
+    assert needed >= 10
+    assert verdict["reason"] == f"{needed} seeds would show the printed effect in 80% of studies"
+
+
 def test_the_page_shows_effect_control_seeds_and_reason(papers, planted):
     control = {"name": "random", "of": "r", "over": "b", "method": "a"}
     worse = GOOD | {"id": "P1-C2", "cells": [{"of": "a", "over": "gone", "printed": -0.2}]}
     root = papers([GOOD | {"controls": [control]}, worse])
-    verdicts = evaluate_claims(root, planted({"a": [0.90, 0.901, 0.9], "b": [0.7, 0.7, 0.7], "r": [0.75, 0.75, 0.75]}))
+    verdicts = evaluate_claims(root, planted({"a": [0.90, 0.901, *[0.9] * 3], "b": [0.7] * 5, "r": [0.75] * 5}))
     first, second = as_table(verdicts, "stand-in").to_dict("records")
     assert first["here (stand-in)"].startswith("+0.200 [")
-    assert (first["printed"], first["seeds"], first["verdict"]) == ("+0.100", "3, alone", "confirmed")
+    assert (first["printed"], first["seeds"], first["verdict"]) == ("+0.100", "5, alone", "confirmed")
     assert first["control"].startswith("random: +0.050")
     assert (second["here (stand-in)"], second["reason"]) == ("", "missing: gone")
     assert own_tables(verdicts).to_dict("records") == [

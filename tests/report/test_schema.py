@@ -9,6 +9,7 @@ from dfrepro.report.schema import load_claims
 from dfrepro.report.verdict import judge
 
 CLAIM = {"id": "P1-C4", "source": "Table IV", "statement": "a beats b", "test": ["cdfv2", "wdf"], "metric": "video_auc",
+         "positive_control": {"none": "planted"},
          "cells": [{"of": "a", "over": "b", "printed": 0.1}]}  # fmt: skip
 
 
@@ -83,6 +84,10 @@ def test_a_positive_control_is_a_contrast_or_a_reason(papers):
     assert claim.positive_control.of.test == ("cdfv2", "wdf")
     assert "a2" in claim.runs()
     assert load(papers, positive_control={"none": "no effect is known"}).positive_control.none
+    bare = {key: value for key, value in CLAIM.items() if key != "positive_control"}
+    with pytest.raises(WorkbookError, match="positive_control is missing"):
+        load_claims(papers([bare]))
+    assert load_claims(papers([bare | {"testable": False, "reason": "people rate it", "cells": []}]))
 
 
 @pytest.mark.parametrize(("more", "said"), [

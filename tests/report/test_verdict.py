@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from dfrepro.report.effects import Effect, variance
+from dfrepro.report.effects import Effect, Influence, variance
 from dfrepro.report.evidence import Evidence
 from dfrepro.report.power import Power, power
 from dfrepro.report.schema import Acts, Band, Cell, Claim, Control, Operand, PositiveControl
@@ -156,7 +156,7 @@ def test_a_secondary_cell_that_was_not_run_stops_nothing(planted):
 def test_unpaired_seeds_are_left_out_and_named(planted):
     judged = judge_cell(cell(), Evidence(planted({"a": FAR, "b": CLOSE[:3]})))
     assert judged.effect.seeds == (0, 1, 2)
-    assert judged.reason == "unpaired seeds left out: 3, 4"
+    assert judged.reason == "3 of 5 seeds of the first look; unpaired seeds left out: 3, 4"
 
 
 def test_runs_without_a_seed_in_common_are_not_compared(planted):
@@ -203,13 +203,13 @@ def test_one_seed_decides_an_exact_claim(planted):
 def test_a_test_set_whose_people_form_one_group_gives_no_interval(planted, planted_scores):
     """60 groups of DFDC and one of CDF: the variance of the second is unknown, and with it that of their mean."""
     runs = {"good": 3.0, "bad": 0.6}
-    many = planted_scores(runs, seeds=3, videos=60, dataset="dfdc").assign(identity="", source="")
-    one = planted_scores(runs, seeds=3, videos=60, dataset="cdfv2").assign(identity="id0", source="")
+    many = planted_scores(runs, seeds=5, videos=60, dataset="dfdc").assign(identity="", source="")
+    one = planted_scores(runs, seeds=5, videos=60, dataset="cdfv2").assign(identity="id0", source="")
     both = claim(*(Cell(name=name, of=op("good", test=name), over=op("bad", test=name)) for name in ("dfdc", "cdfv2")))
     judged = judge(both, Evidence(None, pd.concat([many, one])))
     assert (judged.verdict, judged.effect.interval()) == ("inconclusive", None)
     assert judged.reason == "people of cdfv2 form one group: no interval over people"
-    numbers = planted({"good": [0.98, 0.97, 0.98], "bad": [0.66, 0.67, 0.66]}, dataset="cdfv2")
+    numbers = planted({"good": [0.98, 0.97] * 2 + [0.98], "bad": [0.66, 0.67] * 2 + [0.66]}, dataset="cdfv2")
     half = judge(both, Evidence(numbers, many))
     assert (half.verdict, half.effect.interval()) == ("inconclusive", None)
     assert half.reason.startswith("no scores behind good on cdfv2 (video_auc)")
@@ -236,7 +236,8 @@ def test_what_seeds_do_to_single_videos_is_counted_once():
     for _ in range(50):
         tables = [rng.normal(size=(40, 30)) for _ in range(2)]  # influences that no two seeds share
         by_seed = sum(table.sum(axis=1) for table in tables)
-        ratios.append(variance(by_seed, tables).total / (by_seed.var(ddof=1) / 40))
+        found = variance(by_seed, [Influence(np.arange(40), table) for table in tables])
+        ratios.append(found.total / (by_seed.var(ddof=1) / 40))
     assert 1 <= np.mean(ratios) < 1.2
 
 
@@ -272,6 +273,14 @@ def test_neither_does_one_whose_loss_or_validation_says_so(planted, told, said):
     judged = judge(claim(), Evidence(pd.concat([*away, *training])))
     assert judged.verdict == "not decidable here"
     assert said in judged.reason
+
+
+def test_what_begins_from_trained_weights_need_not_lower_its_loss_where_validation_says_that_it_ranks(planted):
+    away = [planted({"a": FAR, "b": CLOSE}), learned(planted, a=0.9, b=0.8)]
+    told = {"validation_auc": 0.9, "loss_first": 0.31, "loss_last": 0.30}
+    training = [planted({"b": [value] * 5}, dataset="train", metric=name) for name, value in told.items()]
+    assert judge(claim(), Evidence(pd.concat([*away, *training]))).verdict == "confirmed"
+    assert judge(claim(), Evidence(pd.concat([*away, *training[1:]]))).verdict == "not decidable here"
 
 
 def test_what_a_networks_own_set_is_follows_from_its_training(planted):
