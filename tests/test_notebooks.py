@@ -112,8 +112,8 @@ def test_cells_that_only_set_up_or_check_are_folded_in_jupyterlab_and_in_the_boo
             assert cell["metadata"]["jupyter"] == {"source_hidden": True}
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_every_notebook_ends_with_what_the_study_found(path):
+@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if path.stem < "09"], ids=lambda path: path.stem)
+def test_every_notebook_of_the_papers_ends_with_what_the_study_found(path):
     cells = code_cells(read_json(path))
     calls = ("wb.found(", "wb.conclusion(") if path.stem != "00_data" else ("datasheet.studied(",)
     assert all(call in "".join(cells[-1]["source"]) for call in calls)
