@@ -103,7 +103,7 @@ def _influences(
     drawn = np.array([evidence.generator(seed) for seed in seeds])
     for generator in np.unique(drawn):
         rows = np.flatnonzero(drawn == generator)
-        tables = _on_people(cells, signs, evidence, [seeds[row] for row in rows], on_probit)
+        tables = _on_people(cells, signs, evidence, [seeds[int(row)] for row in rows], on_probit)
         if tables is None:
             return None
         found += [Influence(rows, table) for table in tables]

@@ -55,7 +55,7 @@ class Studies(NamedTuple):
         n = self.by_seed.shape[1] if seeds is None else seeds
         values, drawn = self.by_seed[study, :n], self.drawn[:n]
         parts = [Influence(rows[rows < n], table[study, rows < n]) for rows, table in self.influences if rows[0] < n]
-        found = variance(values, parts, drawn)
+        found = variance(values, parts, drawn.tolist())
         return Effect(
             tuple(range(n)), tuple(values), found, self.base[study], confidence=looks.level(n), generators=tuple(drawn)
         )

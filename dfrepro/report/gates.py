@@ -54,7 +54,9 @@ def _unlearned(claim: Claim, evidence: Evidence) -> Iterator[str]:
             yield f"{run} has not learned its own set (AUC {on_own:.2f})"
         elif validated is not None and not validated >= LEARNED:
             yield f"{run} has not learned (AUC {validated:.2f} in validation)"
-        elif validated is None and None not in (first, last) and 0 < first != last and not last <= FALLEN * first:
+        elif first is None or last is None or validated is not None:
+            continue
+        elif 0 < first != last and not last <= FALLEN * first:
             yield f"{run} has not learned (loss {first:.2f} at first, {last:.2f} at last)"
 
 
