@@ -10,7 +10,7 @@ from dfrepro import __main__ as command_line
 from dfrepro import params, places
 from dfrepro.files import ROOT, read_json, write_json
 from dfrepro.jobs import pipeline
-from dfrepro.report import claims, collect
+from dfrepro.report import claims, collect, judge
 from dfrepro.report.schema import Operand, load_claims
 
 
@@ -97,6 +97,7 @@ def test_a_clone_without_artifacts_judges_what_was_kept_to_the_same_verdicts(two
 def test_a_studys_verdicts_are_judged_anew_from_its_evidence_alone(two_runs, tmp_path, monkeypatch):
     assert command_line.main(["claims"]) == 0
     monkeypatch.setattr(places, "STUDY", tmp_path / "results")
+    monkeypatch.setattr(places, "FORMER", tmp_path / "none")
     path = tmp_path / "results" / "claims.json"
     written = path.read_bytes()
     shutil.rmtree(tmp_path / "artifacts")
@@ -144,12 +145,13 @@ def test_the_command_writes_a_verdict_a_claim_without_training(two_runs, tmp_pat
     assert "FoCus 9" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["laptop", "study"])
+@pytest.mark.parametrize("name", ["laptop", "study", "former"])
 def test_committed_verdicts_follow_from_the_committed_evidence(name, tmp_path):
     results = ROOT / "results" / name
     written = read_json(results / "claims.json")
     p = params.load(**{word: written["about"][word] for word in ("scale", "grid", "seeds")})
-    verdicts = claims.write_claims(collect.kept(p, results / "evidence"), tmp_path / "claims.json")
+    former = judge.former() if name == "study" else {}
+    verdicts = claims.write_claims(collect.kept(p, results / "evidence"), tmp_path / "claims.json", former=former)
     for verdict, committed in zip(verdicts, written["claims"], strict=True):
         assert (verdict["id"], verdict["verdict"]) == (committed["id"], committed["verdict"])
         for number in ("effect", "interval", "by_seed"):

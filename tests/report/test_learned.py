@@ -92,7 +92,7 @@ def test_all_verdicts_together_are_six_sentences_that_count_them(claims):
     (1, "Confirmed: **PEL 1**, “It holds (1)”: +0.104 [+0.0"),
     (2, "Refuted here: **PEL 2**, “It holds (2)”: -0.104 [-0.1"),
     (3, "Smaller than printed, and not told from nothing: PEL 3: +0.000 [-0.0"),
-    (4, "Inconclusive: PEL 4: +0.020 [-0.110, +0.1"),
+    (4, "Inconclusive: PEL 4: +0.020 [-0.253, +0.2"),
     (5, "in 1 a control without the method's idea gains as much"),
     (6, "Not decidable here, PEL 6: in 1 a baseline is close to chance; PEL 6 would read +0."),
     (7, "in 1 a baseline leaves no room for a gain"),
