@@ -104,16 +104,16 @@ def _opencv() -> Iterator[Counter[str]]:
 def faces(frames: int = 64, wanted: int = 8) -> Counts:
     """Per face of a video of 480 x 320: frames decoded and converted, HOG's passes and megapixels."""
     work: Counter[str] = Counter()
-    hog, convert, decode = landmarks._hog, video._upright_rgb, video._frames
+    hog, convert, decode = landmarks._hog, video.shown, video._frames
 
     def watched_hog(grey, *rest):
         work["HOG passes"] += 1
         work["HOG megapixels"] += grey.size / 1e6
         return hog(grey, *rest)
 
-    def watched_convert(frame):
+    def watched_convert(frame, aspect):
         work["frames converted"] += 1
-        return convert(frame)
+        return convert(frame, aspect)
 
     def watched_decode(*args):
         for frame in decode(*args):
@@ -124,7 +124,7 @@ def faces(frames: int = 64, wanted: int = 8) -> Counts:
         path = _film(Path(folder) / "film.mp4", frames)
         with (
             mock.patch.object(landmarks, "_hog", watched_hog),
-            mock.patch.object(video, "_upright_rgb", watched_convert),
+            mock.patch.object(video, "shown", watched_convert),
             mock.patch.object(video, "_frames", watched_decode),
         ):
             recipe = Recipe(n_frames=wanted, size=96, margin=0.25)

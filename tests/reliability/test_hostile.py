@@ -59,6 +59,8 @@ def _of(node: ast.AST):
         return
     called = ast.unparse(node.func)
     options = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+    if called.endswith("torch.load") and options.get("weights_only") == "True":
+        return  # tensors and plain containers: other people's checkpoints, which imports turn into safetensors
     if called in BUILTINS or called.split(".")[-1] in UNPACKING or ".".join(called.split(".")[-2:]) in CALLS:
         yield called
     if called.endswith(".extract") and not called.endswith(".str.extract"):
@@ -76,6 +78,9 @@ def _of(node: ast.AST):
 def test_nothing_that_is_shipped_unpickles_unpacks_or_evaluates_a_file():
     found = {name: dangers(source) for name, source in sources().items()}
     assert len(found) > 100
+    named = "dfrepro/methods/imported/read.py"  # names pickle's error, by which torch refuses a file
+    assert found.pop(named) == ["import pickle"]
+    assert set(re.findall(r"pickle\.\w+", sources()[named])) == {"pickle.UnpicklingError"}
     assert {name: what for name, what in found.items() if what} == {}
 
 
@@ -276,13 +281,8 @@ def test_tables_of_file_names_escape_them(undisturbed):
     assert HOSTILE not in table.groupby("video").size().to_frame()._repr_html_()
 
 
-def test_tables_with_a_style_of_their_own_show_nothing_that_a_data_set_names():
-    """pandas' Styler does not escape: only tables of this repository's own words and of run names go through it."""
-    styled = {
-        line.split(".style")[0].strip()
-        for source in sources().values()
-        for line in source.splitlines()
-        if ".style." in line and "plt.style" not in line
-    }
-    assert styled
-    assert not [table for table in styled if re.search(r"manifest|report|video|store|faces|problem", table)]
+def test_no_table_goes_through_pandas_styler_which_escapes_nothing():
+    """Tables are drawn by dfrepro.report.tables, which escapes what it shows (tests/report/test_tables.py)."""
+    assert not [
+        name for name, source in sources().items() if re.search(r"\.style\b(?!\.(use|context|library))", source)
+    ]
