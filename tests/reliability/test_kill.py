@@ -63,7 +63,7 @@ def test_nothing_that_a_kill_leaves_under_its_final_name_is_half_written(killed)
 def test_killed_commands_end_in_the_same_bytes_with_another_number_of_workers(killed, tiny, undisturbed):
     assert tiny.digests(killed[0]) == tiny.digests(undisturbed.project)
     made = {path.split("/")[2] for path in tiny.digests(killed[0]) if path.startswith("artifacts")}
-    assert made == {"standin", "faces", "runs", "scores", "notebooks", "figures"}
+    assert made == {"standin", "faces", "runs", "scores", "notebooks", "figures", "curves.csv"}
     assert "results/smoke/metrics/erm-df-0.json" in tiny.digests(killed[0])
 
 
