@@ -4,6 +4,7 @@ A specification is plain data and says everything that decides the weights; it t
 kinds of runs are made of is in `dfrepro.train.ingredients`.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from torch import nn
 
 from dfrepro.data.dataset import select
 from dfrepro.data.manifest import FaceStore
-from dfrepro.jobs.kinds import recipes
+from dfrepro.jobs.kinds import method_of
 from dfrepro.train import checkpoint
 from dfrepro.train.draws import window
 from dfrepro.train.ingredients import Inputs, Spec
@@ -19,36 +20,32 @@ from dfrepro.train.ingredients import Inputs, Spec
 if TYPE_CHECKING:
     from dfrepro.train.fit import Validate
 
-OWN = ("epochs", "batch", "frames", "images_per_epoch", "label_smoothing")  # settings that are not the loop's
-
 
 def train_run(spec: Spec, inputs: Inputs, out: Path, *, resume: Path) -> dict[str, float]:
     """Train the run that `spec` describes; write its checkpoint at `out`, whole or not at all.
 
     Returns the last line of the history. Raises WorkbookError when an input is missing or the loss is not finite.
     """
-    from dfrepro.train.fit import Recipe, TrainConfig, fit  # what only loads a detector does without
+    from dfrepro.train.fit import Objective, TrainConfig, fit  # what only loads a detector does without
     from dfrepro.train.steps import StepRule
 
-    training, seed = spec["training"], spec["seed"]
-    made = recipes(spec).prepare(spec, inputs)
+    seed = spec["seed"]
+    made = method_of(spec).prepare(spec, inputs)
     images = 2 if spec["data"]["fakes"] != "dataset" else 1  # a draw of pseudo-fakes is a pair
-    config = TrainConfig(
-        epochs=training["epochs"], batch=training["batch"] // images, seed=seed,
-        **{key: value for key, value in training.items() if key not in OWN},
-    )  # fmt: skip
+    config = TrainConfig(**spec["training"], seed=seed)
+    config = replace(config, batch=config.batch // images)
     validate = _validation(spec, inputs.store) if config.select == "best_validation" else None
-    recipe = Recipe(made.loss, StepRule(**spec["step"], seed=seed), refine=made.refine, validate=validate)
+    objective = Objective(made.loss, StepRule(**spec["step"], seed=seed), refine=made.refine, validate=validate)
     meta = {"spec": spec, "faces": inputs.store.meta}
     name = f"{spec['run']}, seed {seed}"
-    return fit(made.detector, made.data, recipe, config, out, meta=meta, resume=resume, name=name)
+    return fit(made.detector, made.data, objective, config, out, meta=meta, resume=resume, name=name)
 
 
 def load_detector(folder: Path) -> Any:
     """The trained detector of a checkpoint, in evaluation mode on the CPU; its weights replace any pretrained ones."""
     spec = checkpoint.load_meta(folder)["spec"]
     bare = spec | {"backbone": spec["backbone"] | {"pretrained": False}}
-    detector: nn.Module = recipes(spec).build(bare)
+    detector: nn.Module = method_of(spec).build(bare)
     checkpoint.load_weights(folder, detector)
     return detector.eval()
 
