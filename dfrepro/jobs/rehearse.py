@@ -28,7 +28,7 @@ from dfrepro.jobs.ready import Existing, moved
 from dfrepro.params import ABSENT, STANDIN, Params
 
 BATCH = 4  # two pairs, where a draw is one
-SMALL = {
+SMALL: dict[str, Any] = {
     "epochs": 1, "batch": BATCH, "images_per_epoch": BATCH, "frames": 2, "workers": 0, "precision": "32-true",
     "compile": False, "select": "last",
 }  # fmt: skip

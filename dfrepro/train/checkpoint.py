@@ -22,10 +22,7 @@ from dfrepro.errors import WorkbookError
 from dfrepro.files import ROOT, atomic_file, read_json, remove_leftovers, write_json
 
 WEIGHTS, META = "model.safetensors", "meta.json"
-CODE = (  # below dfrepro/: what trainings depend on, as dvc.yaml has it
-    "data/dataset.py", "data/landmarks.py", "data/manifest.py", "forge", "jobs/kinds.py", "jobs/train.py", "methods",
-    "nets", "train",
-)  # fmt: skip
+CODE = ("data", "forge", "jobs/kinds.py", "jobs/train.py", "methods", "nets", "train")  # what dvc.yaml has of dfrepro/
 
 
 def save(folder: Path, model: nn.Module, meta: Mapping[str, Any]) -> None:
