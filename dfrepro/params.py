@@ -24,7 +24,7 @@ from dfrepro.settings import Backbone, Count, Positive, Step, Training, Unit
 
 Scale = Literal["smoke", "laptop", "study", "paper"]
 Grid = Literal["core", "full"]
-Kind = Literal["backbone", "pel", "fia_usa", "focus", "tokens", "focus_evaluation", "fpg"]
+Kind = Literal["backbone", "pel", "fia_usa", "focus", "tokens", "focus_evaluation", "fpg", "foundation", "imported"]
 M = TypeVar("M")
 STANDIN = "standin"  # the word that stands for "the set that the workbook generates" where a folder is expected
 PARTS = ("step", "options", "evaluation")  # of a recipe, beside settings of the training

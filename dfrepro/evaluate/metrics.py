@@ -17,7 +17,7 @@ from math import nan
 
 import numpy as np
 import pandas as pd
-from scipy.special import logit
+from scipy.special import expit, logit
 
 from dfrepro.errors import WorkbookError
 
@@ -26,6 +26,7 @@ Array = np.ndarray
 Metric = Callable[[Array, Array, Array], Array]  # labels (N,) bool, margins (N,), weights (R, N) -> (R,)
 DIGITS = 10  # of a video's mean: sums in another order must stay ties
 CERTAIN = 16.118095550958317  # logit of 1 − 1e-7: a log-loss is bounded by that of this margin
+BINS = 15  # of P(fake), equally wide: what is judged as calibration
 
 
 class Undefined(WorkbookError):
@@ -81,6 +82,34 @@ def log_loss(labels: Array, margins: Array, weights: Array) -> Array:
     return _ratio(weights @ np.logaddexp(0, wrong), weights.sum(axis=1))
 
 
+def hits_at(rate: float) -> Metric:
+    """The share of fakes found at the lowest threshold that calls at most a share `rate` of the reals fake.
+
+    The threshold is of the very items that are judged, which nobody has in use: `dfrepro.report.operating` carries one
+    over from validation. With fewer than 1 / rate reals it lets none pass. Equal margins pass together.
+    """
+
+    def hits(labels: Array, margins: Array, weights: Array) -> Array:
+        found, alarms = (
+            _ratio(np.cumsum(side, axis=1), side.sum(axis=1, keepdims=True))
+            for side in _grouped(labels, -margins, weights)
+        )
+        best = np.where(alarms <= rate + 1e-12, found, 0).max(axis=1)
+        return np.where(np.isnan(alarms[:, -1] + found[:, -1]), np.nan, best)
+
+    return hits
+
+
+def calibration_error(labels: Array, margins: Array, weights: Array) -> Array:
+    """Expected calibration error: in `BINS` equally wide bins of P(fake), the mean of |mean P(fake) − share of fakes|,
+    each bin counting as many as are in it (Guo et al., ICML 2017, Eq. 3; of P(fake), not of the surer class)."""
+    chances = expit(margins)
+    bins = np.minimum((chances * BINS).astype(int), BINS - 1)
+    gaps = np.zeros((len(margins), BINS))
+    gaps[np.arange(len(margins)), bins] = chances - labels
+    return _ratio(np.abs(weights @ gaps).sum(axis=1), weights.sum(axis=1))
+
+
 METRICS: dict[str, Metric] = {
     "auc": auc,
     "eer": eer,
@@ -88,8 +117,11 @@ METRICS: dict[str, Metric] = {
     "accuracy": accuracy,
     "balanced_accuracy": balanced_accuracy,
     "log_loss": log_loss,
+    "tpr_at_1": hits_at(0.01),
+    "tpr_at_5": hits_at(0.05),
+    "calibration_error": calibration_error,
 }
-RANKING = ("auc", "eer", "ap")  # need both classes and more than one score
+RANKING = ("auc", "eer", "ap", "tpr_at_1", "tpr_at_5")  # need both classes and more than one score
 
 
 def named(name: str) -> tuple[str, bool] | None:

@@ -2,6 +2,7 @@
 
 measured.csv      one row a number that is no function of the scores: dataset, metric, value
 scores.parquet    one row a face and condition: see `dfrepro.evaluate.scores`
+validation.parquet  likewise, the validation faces of the run's own set: thresholds are chosen on them
 features.parquet  the in-domain test faces, clean and shifted, in the order of features.npy (N, D) float32
 undefined.json    metrics that have no value on a set, and why
 """
@@ -13,11 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 
 from dfrepro.data.dataset import select
 from dfrepro.data.manifest import FaceStore
 from dfrepro.evaluate import metrics, scores
-from dfrepro.evaluate.predict import Predictions, predict_under
+from dfrepro.evaluate.predict import Predictions, predict, predict_under
 from dfrepro.evaluate.probe import Probe, StatisticShift, corruptions
 from dfrepro.files import atomic_folder, write_json
 from dfrepro.jobs.kinds import method_of
@@ -63,6 +65,7 @@ def evaluate_run(
         )  # fmt: skip
     for name, other in (reals or {}).items():
         found[name] = {CLEAN: with_reals_of(found[name][CLEAN], found[other][CLEAN])}
+    held_out = _validation(detector, spec, inputs.store, batch=batch, frames=frames, device=device)
     detector.cpu()  # where what a paper measures of its own expects it
     measure = getattr(method_of(spec), "measure", None)
     measured = [] if measure is None else measure(detector, spec, stores, inputs)
@@ -71,10 +74,22 @@ def evaluate_run(
     with atomic_folder(out) as folder:
         pd.DataFrame(measured, columns=Measurement._fields).to_csv(folder / "measured.csv", index=False)
         scores.write(folder, [(condition, seen.frames) for _, condition, seen in _each(found)])
+        if held_out is not None:
+            scores.write(folder, [(CLEAN, held_out)], scores.VALIDATION)
         _write_features(folder, found.get(spec["data"]["dataset"], {}))
         write_json(folder / "undefined.json", {name: reasons for name, (_, reasons) in summaries.items()})
     values = {name: summaries[name][0][TOLD] for name in stores}
     return {name: {TOLD: value} for name, value in values.items() if np.isfinite(value)}
+
+
+def _validation(
+    detector: nn.Module, spec: dict[str, Any], store: FaceStore, *, batch: int, frames: int, device: str
+) -> pd.DataFrame | None:
+    """The scored validation faces of the set that the run was trained on; None where it has none."""
+    if not (store.manifest["split"] == "val").any():
+        return None
+    rows = select(store.manifest, split="val", frames=frames)
+    return predict(detector, store, rows, size=window(spec, store.meta), batch=batch, device=device).frames
 
 
 def with_reals_of(own: Predictions, other: Predictions) -> Predictions:

@@ -21,6 +21,8 @@ KINDS = {
     "tokens": "dfrepro.methods.focus.run_tokens",
     "focus_evaluation": "dfrepro.methods.focus.run_evaluation",
     "fpg": "dfrepro.methods.fpg.run",
+    "foundation": "dfrepro.methods.foundation.run",
+    "imported": "dfrepro.methods.imported.run",
 }
 
 

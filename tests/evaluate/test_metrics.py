@@ -6,9 +6,20 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn import metrics as sk
+from sklearn.calibration import calibration_curve
 
 from dfrepro.errors import WorkbookError
-from dfrepro.evaluate.metrics import METRICS, Undefined, frame_auc, margins, summary, value, video_auc, video_scores
+from dfrepro.evaluate.metrics import (
+    BINS,
+    METRICS,
+    Undefined,
+    frame_auc,
+    margins,
+    summary,
+    value,
+    video_auc,
+    video_scores,
+)
 
 
 def sample(seed: int, n: int = 60, ties: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -70,6 +81,30 @@ def test_eer_by_hand():
     assert value("eer", [1, 1, 0, 0], [0.9, 0.5, 0.5, 0.1]) == pytest.approx(0.25)
 
 
+@pytest.mark.parametrize(("seed", "ties"), CASES)
+@pytest.mark.parametrize(("name", "rate"), [("tpr_at_1", 0.01), ("tpr_at_5", 0.05)])
+def test_hits_are_the_roc_curves_at_the_rate(name, rate, seed, ties):
+    labels, scores = sample(seed, n=300, ties=ties)
+    false_positive, true_positive, _ = sk.roc_curve(labels, scores, drop_intermediate=False)
+    assert value(name, labels, scores) == true_positive[false_positive <= rate].max()
+
+
+def test_with_fewer_reals_than_the_rate_tells_apart_none_may_pass():
+    assert value("tpr_at_5", [0, 0, 1, 1], [0.0, 2.0, 1.0, 3.0]) == 0.5
+    assert value("tpr_at_1", [0, 0, 1, 1], [0.0, 3.0, 1.0, 3.0]) == 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_calibration_error_is_of_scikit_learns_curve(seed):
+    labels, scores = sample(seed, n=300)
+    chances = probability(scores)
+    share, mean = calibration_curve(labels, chances, n_bins=BINS)
+    counts = np.histogram(chances, np.linspace(0, 1, BINS + 1))[0]
+    expected = (np.abs(share - mean) * counts[counts > 0]).sum() / len(labels)
+    assert value("calibration_error", labels, scores) == pytest.approx(expected, abs=1e-12)
+    assert value("calibration_error", [1, 0], [40.0, -40.0]) < 1e-15
+
+
 def test_exactly_one_half_is_a_decision_for_real():
     assert value("accuracy", [1, 0, 0], [1e-9, 0.0, -1.0]) == 1
     assert value("accuracy", [1], [0.0]) == 0
@@ -115,7 +150,7 @@ def test_counts_as_weights_are_copies_of_the_sample(name):
     np.testing.assert_allclose(METRICS[name](labels.astype(bool), scores, counts), expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["auc", "eer", "ap", "balanced_accuracy"])
+@pytest.mark.parametrize("name", ["auc", "eer", "ap", "tpr_at_1", "balanced_accuracy"])
 def test_without_the_weight_of_a_class_there_is_no_value(name):
     weights = np.array([[1, 1, 0, 0]])
     assert np.isnan(METRICS[name](np.array([True, True, False, False]), np.arange(4.0), weights)).all()

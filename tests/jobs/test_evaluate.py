@@ -81,6 +81,16 @@ def test_every_test_face_is_scored_and_the_runs_own_set_also_under_shift_and_cor
     assert not any(undefined.values())
 
 
+def test_validation_faces_of_the_runs_own_set_are_scored_apart_whatever_it_is_tested_on(tmp_path, spec):
+    own, other = write(tmp_path / "own", "ffpp", (0, 1), "val"), write(tmp_path / "cdf", "cdfv2", (0, 1))
+    detector = trained(tmp_path / "run", spec)
+    evaluate_run(tmp_path / "run", {"cdfv2": other}, Inputs(own), tmp_path / "scores", batch=4, frames=3)
+    found = scores.read(tmp_path / "scores", scores.VALIDATION)
+    alone = predict(detector, own, np.arange(12), size=SEEN, batch=4).frames
+    assert found.margin.astype(np.float32).tolist() == alone.margin.astype(np.float32).tolist()
+    assert set(scores.read(tmp_path / "scores").dataset) == {"cdfv2"}
+
+
 def test_no_more_frames_of_a_video_are_scored_than_asked_for(tmp_path, spec):
     evaluated(tmp_path, spec, {OWN: write(tmp_path / "own", "ffpp", (0, 1))}, frames=2)
     written = pd.read_parquet(tmp_path / "scores" / "scores.parquet")
