@@ -28,6 +28,7 @@ Kind = Literal["backbone", "pel", "fia_usa", "focus", "tokens", "focus_evaluatio
 M = TypeVar("M")
 STANDIN = "standin"  # the word that stands for "the set that the workbook generates" where a folder is expected
 PARTS = ("step", "options", "evaluation")  # of a recipe, beside settings of the training
+OWN = "manifest"  # the layout of one's own files: their set goes by the name that it is declared under
 ABSENT = "absent"  # likewise for "there is no copy of it": a set that the stand-in lacks too
 
 
@@ -243,8 +244,13 @@ class Params(Model):
         return {name: self._own_set(run) for name, run in self.runs.items()}
 
     def _own_set(self, run: Run) -> str:
-        layout, fakes = self.datasets[run.data.dataset].layout, run.data.manipulations
+        layout, fakes = self.scored_as(run.data.dataset), run.data.manipulations
         return f"{layout}/{fakes[0]}" if layout == "ffpp" and len(fakes) == 1 else layout
+
+    def scored_as(self, dataset: str) -> str:
+        """What scores call a declared dataset: its layout's name, of one's own files the dataset's."""
+        layout = self.datasets[dataset].layout
+        return dataset if layout == OWN else layout
 
     def in_grid(self, name: str) -> bool:
         """Whether a run is made. Raises `WorkbookError` for one that is not declared."""

@@ -13,6 +13,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,9 +21,10 @@ from dfrepro import places
 from dfrepro.errors import WorkbookError
 from dfrepro.files import ROOT, atomic_file, read_json, write_json
 from dfrepro.jobs.runner import cores
-from dfrepro.params import STANDIN, Params
+from dfrepro.params import OWN, STANDIN, Params
 
 if TYPE_CHECKING:
+    from dfrepro.data.layouts import Video
     from dfrepro.data.manifest import FaceStore
     from dfrepro.train.ingredients import Inputs
 
@@ -43,20 +45,27 @@ def standin(p: Params) -> None:
 def faces(p: Params, dataset: str) -> "FaceStore":
     """Extract the faces of a declared dataset. Without a single face there is nothing to go on with: an error."""
     from dfrepro.data.faces import extract
-    from dfrepro.data.layouts import layout
 
-    declared, sizes = p.datasets[dataset], p.sizes.faces
-    videos = layout(declared.layout).videos(p.root(dataset), declared.compression)
+    sizes = p.sizes.faces
     predictor = Path(sizes.predictor) if sizes.predictor else None
     store = extract(
-        videos, places.faces_folder(p, dataset), n_frames=sizes.n_frames, size=sizes.size, margin=sizes.margin,
-        predictor=predictor, workers=cores(), resume=p.artifacts / ".resume" / "faces" / dataset,
+        videos(p, dataset), places.faces_folder(p, dataset), n_frames=sizes.n_frames, size=sizes.size,
+        margin=sizes.margin, predictor=predictor, workers=cores(), resume=p.artifacts / ".resume" / "faces" / dataset,
     )  # fmt: skip
     if len(store) == 0:
         raise WorkbookError(
             "no face was found in any video", where=p.root(dataset), remedy=f"Read {store.path / 'report.json'}"
         )
     return store
+
+
+def videos(p: Params, dataset: str) -> "list[Video]":
+    """The videos of a declared dataset; one of your own files goes by the name that it is declared under."""
+    from dfrepro.data.layouts import layout
+
+    declared = p.datasets[dataset]
+    found = layout(declared.layout).videos(p.root(dataset), declared.compression)
+    return [replace(video, dataset=dataset) for video in found] if declared.layout == OWN else found
 
 
 def faces_of_folder(
@@ -112,12 +121,9 @@ def reconstruct(p: Params, dataset: str) -> None:
 
 def pairs(p: Params, dataset: str) -> None:
     """Cut the real face behind every fake of a declared dataset out of the originals' videos."""
-    from dfrepro.data.layouts import layout
     from dfrepro.data.pairs import write_pairs
 
-    declared = p.datasets[dataset]
-    videos = layout(declared.layout).videos(p.root(dataset), declared.compression)
-    made = write_pairs(_store(p, dataset), videos, places.pairs_folder(p, dataset))
+    made = write_pairs(_store(p, dataset), videos(p, dataset), places.pairs_folder(p, dataset))
     print(f"{len(made.rows)} pairs of {made.report['fakes']} fakes; originals with gaps: {len(made.report['missing'])}")
 
 

@@ -10,6 +10,7 @@ _CLASSES = {  # name -> module:class, imported when asked for
     "dfd": "ffpp:DeepFakeDetection",
     "cdfv1": "celebdf:CelebDFv1",
     "cdfv2": "celebdf:CelebDFv2",
+    "cdfpp": "celebdf:CelebDFPP",
     "dfdc": "dfdc:DFDC",
     "dfdcp": "dfdcp:DFDCPreview",
     "wdf": "wilddeepfake:WildDeepfake",
@@ -17,6 +18,7 @@ _CLASSES = {  # name -> module:class, imported when asked for
     "df40": "df40:DF40",
     "diff": "diff:DiFF",
     "deepfakebench": "deepfakebench:DeepfakeBench",
+    "manifest": "manifest:Manifest",
 }
 LAYOUTS = tuple(_CLASSES)
 

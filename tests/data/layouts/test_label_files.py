@@ -64,6 +64,26 @@ def test_a_tab_after_the_digit_is_a_space(trees, tmp_path):
     assert layout("cdfv2").videos(tmp_path) == before
 
 
+def test_celebdfpp_has_a_manipulation_a_method_and_its_list_names_their_folders(trees, tmp_path):
+    trees.celebdf(tmp_path)
+    fakes = ["FaceSwap/SimSwap/id0_id1_0000", "FaceSwap/SimSwap/id0_id1_0001", "TalkingFace/FLOAT/id2_0003"]
+    trees.touch(tmp_path, *(f"Celeb-synthesis/{name}.mp4" for name in fakes))
+    lines = ["1 Celeb-real/id0_0000.mp4", "0 Celeb-synthesis/FaceSwap/SimSwap/id0_id1_0000.mp4",
+             "0 Celeb-synthesis/FaceReenact/LIA/id0_id1_0000.mp4"]  # fmt: skip
+    (tmp_path / "List_of_testing_videos.txt").write_text("\n".join(lines))
+    videos = layout("cdfpp").videos(tmp_path)
+    assert {v.manipulation for v in videos} == {"original", "FaceSwap/SimSwap", "TalkingFace/FLOAT"}
+    assert {v.video for v in videos if v.split == "test"} == {"id0_0000", "id0_id1_0000"}
+    inventory = layout("cdfpp").check(tmp_path)
+    assert inventory.usable
+    assert ("test, FaceSwap/SimSwap", 1, 200) in {(c.what, c.found, c.official) for c in inventory.counts}
+    assert "1 that List_of_testing_videos.txt names are not there: 'Celeb-synthesis/FaceReenact/LIA/id0_id1_0000'" in (
+        trees.texts(inventory)
+    )
+    with pytest.raises(WorkbookError, match="is not `<0 or 1>"):  # v2 has no folders of methods
+        layout("cdfv2").videos(tmp_path)
+
+
 def test_celebdf_without_its_list_is_refused(trees, tmp_path):
     trees.celebdf(tmp_path)
     (tmp_path / "List_of_testing_videos.txt").unlink()
