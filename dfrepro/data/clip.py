@@ -10,12 +10,13 @@ from pathlib import Path, PurePosixPath
 import cv2
 import numpy as np
 
-from dfrepro.data.crop import crop, crop_box, crop_mask, is_plausible
+from dfrepro.data.crop import crop, crop_box, is_plausible
 from dfrepro.data.landmarks import LANDMARKS, Detection, Predictor, load_predictor
-from dfrepro.data.layouts.base import Video
+from dfrepro.data.layouts.base import FAKE, Video
+from dfrepro.data.marks import Marks
 from dfrepro.data.media import COPY_AGAIN, Media, equally_spaced, open_media
 from dfrepro.data.shards import Kept, Problem, Recipe, Shard
-from dfrepro.data.tracking import Follower
+from dfrepro.data.tracking import MAX_PEOPLE, MAX_TRACKS, Follower
 from dfrepro.errors import WorkbookError
 
 MAX_LANDMARK_BYTES = 2**16  # 81 pairs take 1.3 kB: a larger .npy is something else
@@ -37,8 +38,6 @@ def read_clip(video: Video, recipe: Recipe) -> Shard:
     try:
         with open_media(video.path, video.kind) as media:
             _faces(video, media, recipe, shard)
-            if video.mask is not None and shard.faces:
-                _masks(video.mask, media, recipe.size, shard)
     except WorkbookError as error:
         shard.problems.append(Problem(error.what, error.remedy))
     except Exception as error:  # hostile files find errors that no list foresees: report, never hide, never stop
@@ -49,15 +48,17 @@ def read_clip(video: Video, recipe: Recipe) -> Shard:
 
 def _faces(video: Video, media: Media, recipe: Recipe, shard: Shard) -> None:
     wanted = equally_spaced(media.count, recipe.n_frames)
+    marks = Marks() if video.mask is None else Marks.read(video.mask, media, wanted)
     if video.landmarks is not None:
         _given(video.landmarks, media, wanted, recipe, shard)
     else:
-        _followed(media, wanted, recipe, shard)
+        _followed(media, wanted, recipe, shard, marks if video.label == FAKE else Marks())
     shard.problems += [Problem(note, COPY_AGAIN) for note in media.notes]
     shard.problems += _lost_frames(media)
     if video.kind != "image" and len(wanted) < recipe.n_frames:
         reason = f"has {media.count} frames where {recipe.n_frames} are asked for: each was taken once"
         shard.problems.append(Problem(reason, "Nothing to do", harm=False))
+    _masks(video.label, marks, recipe.size, shard)
 
 
 def _lost_frames(media: Media) -> Iterator[Problem]:
@@ -67,16 +68,20 @@ def _lost_frames(media: Media) -> Iterator[Problem]:
         yield Problem(f"frames cannot be read: {reason}", COPY_AGAIN, frames)
 
 
-def _followed(media: Media, wanted: list[int], recipe: Recipe, shard: Shard) -> None:
-    """Detect, follow one face, predict its landmarks."""
+def _followed(media: Media, wanted: list[int], recipe: Recipe, shard: Shard, marks: Marks) -> None:
+    """Detect, follow faces, predict their landmarks; the one that `marks` cover is the video's, else the largest."""
     predictor = load_predictor(recipe.predictor)
-    follower: Follower[Kept] = Follower()
+    follower: Follower[Kept] = Follower(MAX_PEOPLE if recipe.everyone or marks.encoded else MAX_TRACKS)
     for index, rgb in media.read(wanted):
         grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)  # (H, W)
-        follower.add(index, grey, partial(_keep, rgb, grey, predictor, recipe))
+        follower.add(index, grey, partial(_keep, rgb, grey, predictor, recipe), marks.box(index, *grey.shape))
     shard.predictor = predictor.name
-    shard.faces, joined = follower.best()
-    shard.problems += _doubts(follower, shard.faces, [i for i in wanted if i not in media.missing], joined)
+    shard.faces, joined = follower.best(marks.agreement)
+    if recipe.everyone:
+        shard.others = follower.people(shard.faces)
+    is_marked = marks.agreement(shard.faces) > 0
+    read = [i for i in wanted if i not in media.missing]
+    shard.problems += _doubts(follower, shard, read, joined, is_marked)
 
 
 def _keep(rgb: np.ndarray, grey: np.ndarray, predictor: Predictor, recipe: Recipe, found: Detection) -> Kept:
@@ -92,8 +97,9 @@ def _cut(rgb: np.ndarray, landmarks: np.ndarray, recipe: Recipe) -> Kept:
     return Kept(crop(rgb, box, recipe.size), box, landmarks, width, height)
 
 
-def _doubts(follower: Follower, faces: dict[int, Kept], read: list[int], joined: int) -> Iterator[Problem]:
+def _doubts(follower: Follower, shard: Shard, read: list[int], joined: int, is_marked: bool) -> Iterator[Problem]:
     """What a reader should know of the face that was chosen, or that there is none."""
+    faces = shard.faces
     if not faces:
         if read:
             yield Problem("no face found", "Look at it; leave it out or give its landmarks", tuple(read))
@@ -101,8 +107,11 @@ def _doubts(follower: Follower, faces: dict[int, Kept], read: list[int], joined:
     if without := tuple(index for index in read if index not in faces):
         yield Problem("no face found in some frames", "Nothing to do: the other frames are used", without)
     if others := follower.others(faces):
-        reason = f"{others + 1} faces: the one that is largest and longest in view was followed"
-        yield Problem(reason, "If the manipulated face is another one, leave the video out", harm=False)
+        if is_marked:
+            yield Problem(f"{others + 1} faces: the one that its mask covers was followed", "Nothing to do", harm=False)
+        elif not shard.others:
+            reason = f"{others + 1} faces: the one that is largest and longest in view was followed"
+            yield Problem(reason, "If the manipulated face is another one, leave the video out", harm=False)
     if joined > 1:
         reason = f"the face was lost and found again elsewhere {joined - 1} times: fast motion or a cut"
         yield Problem(reason, "Look at its crops: all should show one person", harm=False)
@@ -138,32 +147,19 @@ def load_landmarks(path: Path) -> np.ndarray:
     return points
 
 
-def _masks(path: Path, media: Media, size: int, shard: Shard) -> None:
-    """The same frames of the mask video or folder, cut with the same boxes."""
-    try:
-        with open_media(path, "frames" if path.is_dir() else "video") as masks:
-            places = _mask_places(media, masks, list(shard.faces))
-            for place, rgb in masks.read(sorted(places)):
-                shard.masks[places[place]] = _mask(rgb, shard.faces[places[place]], size)
-    except WorkbookError as error:
-        shard.problems.append(Problem(f"mask: {error.what}", error.remedy))
+def _masks(label: int, marks: Marks, size: int, shard: Shard) -> None:
+    """Cut the masks with the faces' boxes. A fake's face beside which another place is marked is left out."""
+    if not shard.faces:
         return
-    if lacking := tuple(index for index in shard.faces if index not in shard.masks):
-        reason = f"mask: of {masks.count} frames, none for some of the video's"
-        shard.problems.append(Problem(reason, "Check that mask and video belong together", lacking))
-
-
-def _mask_places(media: Media, masks: Media, frames: list[int]) -> dict[int, int]:
-    """{index in the mask: frame}: by file name where both are files, else by place."""
-    if not (media.names and masks.names):
-        return {index: index for index in frames if index < masks.count}
-    by_stem = {PurePosixPath(name).stem: place for place, name in enumerate(masks.names)}
-    stems = {index: PurePosixPath(media.names[index]).stem for index in frames}
-    return {by_stem[stem]: index for index, stem in stems.items() if stem in by_stem}
-
-
-def _mask(rgb: np.ndarray, face: Kept, size: int) -> np.ndarray:
-    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)  # (H, W)
-    if grey.shape != (face.height, face.width):
-        grey = cv2.resize(grey, (face.width, face.height), interpolation=cv2.INTER_AREA)
-    return crop_mask(grey, face.box, size)
+    shard.problems += marks.problems
+    shard.masks, black, elsewhere = marks.cut(shard.faces, size)
+    if label != FAKE:
+        return
+    shard.masks = {frame: mask for frame, mask in shard.masks.items() if frame not in {*black, *elsewhere}}
+    if elsewhere:
+        shard.faces = {frame: face for frame, face in shard.faces.items() if frame not in elsewhere}
+        reason = "the mask marks another place than the face that was found: left out, it is not manipulated"
+        shard.problems.append(Problem(reason, "Look at video and mask; give its landmarks", tuple(elsewhere)))
+    if black:
+        reason = "labelled fake and its mask is empty: the faces are kept without a mask"
+        shard.problems.append(Problem(reason, "Look at them: nothing may be manipulated there", tuple(black)))

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dfrepro.data.manifest import FaceStore
+from dfrepro.data.sharing import workers_that_fit
 from dfrepro.errors import WorkbookError
 
 Batch = dict[str, Tensor]
@@ -255,11 +256,14 @@ def batches(
     """The batches of the steps `first` to `last` - 1, each as the list of this rank's micro-batches.
 
     Step s reads the draws s * batch to (s + 1) * batch - 1, split in order over the ranks and then over `micro`.
+    `workers`: processes that make them, fewer where shared memory is too small.
     """
     if batch % (world_size * micro):
         raise WorkbookError(f"a batch of {batch} cannot be split over {world_size} ranks x {micro} micro-batches")
     share = batch // (world_size * micro)
     starts = [s * batch + (rank * micro + m) * share for s in range(first, last) for m in range(micro)]
+    if workers and starts:
+        workers = workers_that_fit(workers, share * sum(each.nbytes for each in dataset[starts[0]].values()))
     loader = DataLoader(
         dataset,
         batch_sampler=[range(start, start + share) for start in starts],  # type: ignore[misc]

@@ -43,6 +43,7 @@ def extract(
     dask: str | None = None,
     progress: bool = True,
     resume: Path | None = None,
+    everyone: bool = False,
 ) -> FaceStore:
     """Cut one face from each of `n_frames` equally spaced frames of every video, and store them at `out`.
 
@@ -51,11 +52,14 @@ def extract(
     processes on this machine; `dask` is the address of a scheduler whose workers see the same files. Shards wait in
     `resume` (default: .<name of out>.resume beside `out`) and are removed at the end. An existing `out` is replaced.
 
+    Where several people are in view, the face of a video is the one that its mask covers, else the largest and longest
+    in view. `everyone`: all faces are cut; the second of `video` is stored as `video#2`, and so on.
+
     No video stops the run: what is skipped or partial is in the store's report with its reason and remedy. Raises
     `WorkbookError` for settings out of range and for two videos of one key.
     """
     out = Path(out)
-    recipe = _checked(Recipe(n_frames, size, margin, Path(predictor) if predictor else None), workers)
+    recipe = _checked(Recipe(n_frames, size, margin, Path(predictor) if predictor else None, everyone), workers)
     videos = _distinct(videos)
     if any(video.landmarks is None for video in videos):
         load_predictor(recipe.predictor)  # a wrong path is an error now, not a thousand skipped videos later
@@ -194,6 +198,9 @@ def _rows(tasks: list[Task], recipe: Recipe, report: dict[str, Any], meta: dict[
         if shard.faces:
             meta["predictors"] = sorted({*meta["predictors"], shard.predictor})
         yield from _video_rows(video, shard, recipe.size)
+        for number, faces in enumerate(shard.others, start=2):
+            person = replace(shard, faces=faces, masks={})
+            yield from _video_rows(replace(video, video=f"{video.video}#{number}"), person, recipe.size)
 
 
 def _video_rows(video: Video, shard: Shard, size: int) -> Iterator[Face]:
@@ -221,7 +228,7 @@ def _video_rows(video: Video, shard: Shard, size: int) -> Iterator[Face]:
 def _note(report: dict[str, Any], video: Video, shard: Shard) -> None:
     report["counts"]["videos"] += 1
     report["counts"][shard.status] += 1
-    report["counts"]["faces"] += len(shard.faces)
+    report["counts"]["faces"] += sum(map(len, [shard.faces, *shard.others]))
     for problem in shard.problems:
         entry = {"key": list(video.key), "status": shard.status, "reason": problem.reason, "remedy": problem.remedy}
         report["videos"].append({**entry, "frames": list(problem.frames)})

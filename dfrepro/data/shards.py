@@ -18,18 +18,22 @@ from dfrepro.data.landmarks import LANDMARKS
 from dfrepro.data.layouts.base import Video
 from dfrepro.files import atomic_file
 
-RECIPE = 1  # raise it when the same file and settings would give other faces
+RECIPE = 2  # raise it when the same file and settings would give other faces
 PREFIX = "face-"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How faces are cut: `n_frames` a video, `size` pixels a side, `margin` a side as a share of the face's."""
+    """How faces are cut: `n_frames` a video, `size` pixels a side, `margin` a side as a share of the face's.
+
+    `everyone`: the faces of all people in view, not of one alone.
+    """
 
     n_frames: int
     size: int
     margin: float
     predictor: Path | None = None
+    everyone: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,9 +59,10 @@ class Kept:
 
 @dataclass
 class Shard:
-    """All faces of one video by frame, their masks by frame, and what went wrong."""
+    """The faces of one video by frame, their masks by frame, and what went wrong. `others`: further people's faces."""
 
     faces: dict[int, Kept] = field(default_factory=dict)
+    others: list[dict[int, Kept]] = field(default_factory=list)
     masks: dict[int, np.ndarray] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     predictor: str = ""
@@ -70,10 +75,12 @@ class Shard:
         return "partial" if any(problem.harm for problem in self.problems) else "extracted"
 
     def save(self, path: Path, size: int) -> None:
-        faces = list(self.faces.values())
+        people = [self.faces, *self.others]
+        faces = [face for seen in people for face in seen.values()]
         note = json.dumps({"predictor": self.predictor, "problems": [asdict(p) for p in self.problems]})
         arrays = {
-            "frames": np.array(list(self.faces), np.int64),
+            "people": np.array([number for number, seen in enumerate(people) for _ in seen], np.int64),
+            "frames": np.array([frame for seen in people for frame in seen], np.int64),
             "faces": _stack([face.pixels for face in faces], (size, size, 3), np.uint8),
             "boxes": _stack([face.box for face in faces], (4,), np.float64),
             "landmarks": _stack([face.landmarks for face in faces], (LANDMARKS, 2), np.float64),
@@ -93,21 +100,23 @@ class Shard:
                 data = {name: arrays[name] for name in arrays.files}
             note = json.loads(data["note"].tobytes())
             columns = (data["faces"], data["boxes"], data["landmarks"], data["sizes"])
-            faces = {
-                int(frame): Kept(pixels, box, landmarks, int(size[0]), int(size[1]))
-                for frame, pixels, box, landmarks, size in zip(data["frames"], *columns, strict=True)
-            }
+            people: list[dict[int, Kept]] = [{} for _ in range(int(data["people"].max(initial=0)) + 1)]
+            for person, frame, pixels, box, landmarks, size in zip(
+                data["people"], data["frames"], *columns, strict=True
+            ):
+                people[person][int(frame)] = Kept(pixels, box, landmarks, int(size[0]), int(size[1]))
             masks = {int(f): mask for f, mask in zip(data["mask_frames"], data["masks"], strict=True)}
             problems = [Problem(**{**p, "frames": tuple(p["frames"])}) for p in note["problems"]]
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, zipfile.BadZipFile):
             return None
-        return cls(faces, masks, problems, note["predictor"])
+        return cls(people[0], people[1:], masks, problems, note["predictor"])
 
 
 def shard_path(folder: Path, video: Video, recipe: Recipe) -> Path:
     """Where the shard of `video` under `recipe` lies; another file, setting or version gives another name."""
     sources = [video.path, video.mask, video.landmarks, recipe.predictor]
     identity: list[Any] = [RECIPE, video.key, video.kind, recipe.n_frames, recipe.size, recipe.margin]
+    identity += [recipe.everyone, video.label if video.mask else None]  # a fake's mask chooses its face
     identity += [_state(source) for source in sources]
     digest = hashlib.sha256(json.dumps(identity, default=str).encode("utf-8", "surrogatepass")).hexdigest()
     return folder / f"{PREFIX}{digest[:32]}.npz"

@@ -1,8 +1,8 @@
-"""README's count of verdicts, docs/claims.md and their pictures, from results and artifacts: nothing there is typed.
+"""README's counts of verdicts, docs/claims.md, docs/learned.md and pictures, from results and artifacts: none is typed.
 
-`python -m dfrepro readme` puts the counts between two comments of README and writes every claim to docs/claims.md, from
-results/study where the study has been run, else from the committed run at laptop scale; a test holds both in step. The
-pictures are the notebooks' figures, made smaller, in docs/figures: the claims' from the study too.
+`python -m dfrepro readme` writes them from results/study where the study has been run, else from the committed run at
+laptop scale; a test holds them in step. The pictures are the notebooks' figures, made smaller, in docs/figures: the
+claims' from the study too.
 """
 
 from collections.abc import Mapping
@@ -13,11 +13,11 @@ from PIL import Image
 
 from dfrepro.errors import WorkbookError
 from dfrepro.files import ROOT, atomic_file, read_json
+from dfrepro.report import learned
 from dfrepro.report.claims import _seeds, digits, here
 from dfrepro.report.plots import effect
 from dfrepro.report.verdict import VERDICTS
 
-TITLES = {"pim": "PIM, DualFlat", "pel": "PEL", "fia_usa": "FIA-USA", "focus": "FoCus", "fpg": "FPG"}
 FIGURES = {  # in docs/figures: the notebook's figure and its width there
     "claims.png": ("08_claims/overview", 1300),
     "motivation.png": ("01_motivation/table1", 1300),
@@ -26,14 +26,13 @@ FIGURES = {  # in docs/figures: the notebook's figure and its width there
 BEGIN, END = "<!-- verdicts: written by `python -m dfrepro readme` -->", "<!-- end of verdicts -->"
 PAGE = """# Every claim and its verdict
 
-From the committed study (`results/study`), written by `python -m dfrepro readme`. Effects are positive as the paper
-claims, with a 95 % interval over seeds and the people in the test sets, on stand-in videos: they say nothing of the
-papers' own data. Where the seeds are followed by *alone*, the interval is over them alone: the number is no function of
-scores, or the people added no variance to that of the seeds. [How a verdict comes about](verdicts.md).
+From the committed study, written by `python -m dfrepro readme`. Effects are positive as the paper claims, with a 95 %
+interval over seeds and the test sets' people (seeds *alone*: over them only), on stand-in videos. Of several reasons
+one is given; claims.json has all. [How a verdict comes about](verdicts.md).
 
 ![The papers' effects and ours, claim by claim](figures/claims.png)
 
-*Hollow diamonds are the papers' printed effects, dots ours; a hollow dot is no verdict.*
+*Hollow diamonds: printed effects; dots: ours, hollow where there is no verdict.*
 """
 
 
@@ -44,7 +43,7 @@ def source(root: Path = ROOT) -> Path:
 
 
 def write(root: Path = ROOT) -> None:
-    """Bring README.md's counts and docs/claims.md into step. Raises WorkbookError where the comments are not there."""
+    """Bring README.md's counts and both pages into step. Raises WorkbookError where the comments are not there."""
     path = root / "README.md"
     text = path.read_text(encoding="utf-8")
     if text.count(BEGIN) != 1 or text.count(END) != 1:
@@ -54,8 +53,9 @@ def write(root: Path = ROOT) -> None:
     _, _, after = rest.partition(END)
     with atomic_file(path) as partial:
         partial.write_text(f"{before}{BEGIN}\n{counts(written)}{END}{after}", encoding="utf-8")
-    with atomic_file(root / "docs" / "claims.md") as partial:
-        partial.write_text(page(written), encoding="utf-8")
+    for name, said in (("claims.md", page(written)), ("learned.md", learned.page(written))):
+        with atomic_file(root / "docs" / name) as partial:
+            partial.write_text(said, encoding="utf-8")
 
 
 def draw(figures: Path, root: Path = ROOT) -> list[str]:
@@ -78,7 +78,7 @@ def draw(figures: Path, root: Path = ROOT) -> list[str]:
 def counts(written: Mapping[str, Any]) -> str:
     """Markdown: how many claims of each paper have which verdict."""
     lines = ["| paper | " + " | ".join(VERDICTS) + " |", "|---|" + "--:|" * len(VERDICTS)]
-    for paper, title in TITLES.items():
+    for paper, title in learned.TITLES.items():
         found = [claim["verdict"] for claim in written["claims"] if claim["paper"] == paper]
         lines.append(f"| {title} | " + " | ".join(str(found.count(verdict)) for verdict in VERDICTS) + " |")
     return "\n".join([*lines, ""])
@@ -87,7 +87,7 @@ def counts(written: Mapping[str, Any]) -> str:
 def page(written: Mapping[str, Any]) -> str:
     """docs/claims.md: a section a paper, a row a claim with its effect, verdict and reason."""
     lines = [PAGE]
-    for paper, title in TITLES.items():
+    for paper, title in learned.TITLES.items():
         lines += [f"## {title}", "", "| claim | | printed | here [95 %] | seeds | verdict | because |"]
         lines += ["|---|---|--:|--:|--:|---|---|"]
         lines += [_row(claim) for claim in written["claims"] if claim["paper"] == paper] + [""]
@@ -97,6 +97,6 @@ def page(written: Mapping[str, Any]) -> str:
 def _row(claim: Mapping[str, Any]) -> str:
     cells = [
         claim["title"], claim["statement"], effect(claim["printed_effect"], None, digits(claim)) or "no figure",
-        here(claim), _seeds(claim), claim["verdict"], claim["reason"],
+        here(claim), _seeds(claim), claim["verdict"], learned.brief(claim),
     ]  # fmt: skip
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -29,6 +29,7 @@ WITHOUT = {
     PIPELINE: "hands parameters and artifacts, all declared, to the function that is followed here",
     "dfrepro.data.contact": "draws a sheet that no stage makes",
     "dfrepro.data.check": "tells a user what is there",
+    "dfrepro.data.sharing": "how many processes make batches; tests/data/test_dataset.py: their number changes none",
 }
 # Imports that are not followed, and why
 NOT_FOLLOWED = {

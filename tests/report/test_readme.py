@@ -11,7 +11,7 @@ from dfrepro.report import readme
 
 CLAIM = {
     "id": "P1-C9", "title": "PIM 9", "paper": "pim", "statement": "a | b", "verdict": "refuted", "reason": "so",
-    "effect": -0.02, "interval": [-0.03, -0.01],
+    "missing": [], "effect": -0.02, "interval": [-0.03, -0.01],
     "printed_effect": 0.0123, "one_seed": False, "seeds": [0, 1, 2], "interval_over": "seeds and people",
 }  # fmt: skip
 

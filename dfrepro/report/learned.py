@@ -1,0 +1,175 @@
+"""What the study found, in plain sentences: docs/learned.md and the last cell of each notebook.
+
+Every number and every sentence is chosen by the verdicts of claims.json, so that none of them can go stale; reasons are
+those of dfrepro.report.gates and dfrepro.report.verdict. `python -m dfrepro readme` writes the page.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dfrepro.report.claims import digits, here
+from dfrepro.report.plots import effect
+from dfrepro.report.schema import NAMES
+from dfrepro.report.verdict import ONE_SEED, VERDICTS, Verdict
+
+Claim = Mapping[str, Any]
+Found = Mapping[Verdict, Sequence[Claim]]  # a paper's claims by verdict
+TITLES = {"pim": "PIM, DualFlat", **{paper: NAMES[paper] for paper in ("pel", "fia_usa", "focus", "fpg")}}
+MOST = 2  # claims of one verdict that are told with their statement; the others with their numbers
+CAUSES = {  # a part of a reason (dfrepro.report.gates, .verdict), and what it means
+    r"has not learned": "a network has not learned",
+    r"ranks too little": "a baseline is close to chance",
+    r"nothing can rise|has no AUC": "a baseline leaves no room for a gain",
+    r", not at (least|most) ": "the module under test hardly acts",
+    r"is not measured": "a number that a gate needs was not kept",
+    r"control .*not run": "a control was not run",
+    r"does not come out": "a positive control fails",
+    r"the control does the same": "a control without the method's idea gains as much",
+    ONE_SEED: "there is one seed only",
+}
+PAGE = """# What we learned
+
+From the study's claims.json{about}, by `python -m dfrepro readme`. Effects are positive as the paper claims, with 95 %
+intervals. The bench is stand-in videos and small networks: nothing here speaks of a paper's own numbers.
+[Every claim](claims.md) · [how a verdict comes about](verdicts.md)
+"""
+
+
+def sentences(paper: str, claims: Sequence[Claim]) -> list[str]:
+    """Three to six sentences in Markdown on what the study found of `paper` (a key of dfrepro.report.schema.NAMES).
+
+    claims: those of claims.json, of all papers or of this one. Where none is of the paper, one sentence says so.
+    """
+    own = [claim for claim in claims if claim["paper"] == paper]
+    found: Found = {verdict: [claim for claim in own if claim["verdict"] == verdict] for verdict in VERDICTS}
+    if not own:
+        return [f"The study has no claim of {NAMES[paper]}."]
+    opened = [*found["smaller than printed"], *found["inconclusive"]]
+    told = [
+        _counts(paper, found), _told("Confirmed", found["confirmed"]), _told("Refuted here", found["refuted"]),
+        _open(opened), _silent(found), _meaning(found),
+    ]  # fmt: skip
+    return [sentence for sentence in told if sentence]
+
+
+def page(written: Mapping[str, Any]) -> str:
+    """docs/learned.md from claims.json."""
+    about = written.get("about") or {}
+    said = f" (scale {about['scale']}, {len(about['seeds'])} seeds)" if about.get("seeds") else ""
+    lines = [PAGE.format(about=said)]
+    for paper, title in TITLES.items():
+        lines += [f"## {title}", "", *(f"- {each}" for each in sentences(paper, written["claims"])), ""]
+    return "\n".join(lines)
+
+
+def brief(claim: Claim) -> str:
+    """A claim's reason in one clause: the first of its reasons without explanation, and how many more there are."""
+    if claim["verdict"] == "not testable":
+        return str(re.split(r"[;:.] ", claim["reason"])[0])
+    if claim["missing"]:
+        first, *more = dict.fromkeys(each for missing in claim["missing"] for each in missing.split(", "))
+        return f"missing: {first}" + (f", {len(more)} more" if more else "")
+    first, *more = re.sub(r" \((?!AUC|loss)[^()]* [^()]*\)", "", claim["reason"]).split("; ")
+    return f"{first}; {len(more)} more" if more else first
+
+
+def _counts(paper: str, found: Found) -> str:
+    number = sum(map(len, found.values()))
+    counted = [f"{len(found[verdict])} {verdict}" for verdict in VERDICTS if found[verdict]]
+    return f"Of the {number} claims of {NAMES[paper]}: {_and(counted)}." if number > 1 else f"One claim: {counted[0]}."
+
+
+def _told(word: str, claims: Sequence[Claim]) -> str:
+    """The claims of a verdict with what was measured; the first in words."""
+    if not claims:
+        return ""
+    said = [f"**{c['title']}**, “{c['statement'].rstrip('.')}”{_numbers(c)}" for c in claims[:MOST]]
+    return f"{word}: {'; '.join(said + [_listed(claims[MOST:])] * (len(claims) > MOST))}."
+
+
+def _listed(claims: Sequence[Claim]) -> str:
+    return "; ".join(f"{claim['title']}{_numbers(claim)}" for claim in claims)
+
+
+def _numbers(claim: Claim) -> str:
+    """': +0.012 [-0.030, +0.050] (printed +0.020)', as far as there are such numbers."""
+    printed = effect(claim["printed_effect"], None, digits(claim))
+    shown = here(claim) + (f" (printed {printed})" if printed and here(claim) else "")
+    return f": {shown}" if shown else ""
+
+
+def _open(claims: Sequence[Claim]) -> str:
+    """Neither confirmed nor refuted, and what the study could have seen."""
+    if not claims:
+        return ""
+    smaller = [claim for claim in claims if claim["verdict"] == "smaller than printed"]
+    rest = [claim for claim in claims if claim["verdict"] != "smaller than printed"]
+    parts = []
+    if smaller:
+        parts.append(f"Smaller than printed, and not told from nothing: {_listed(smaller)}.")
+    if rest:
+        parts.append(f"Inconclusive: {_listed(rest)}{_because(rest)}.")
+        chances = [c["power"]["confirms"] for c in rest if c["power"]["confirms"] is not None]
+        if chances:
+            span = " to ".join(dict.fromkeys(f"{value:.2f}" for value in (min(chances), max(chances))))
+            parts.append(f"Were the printed effect true here, this study would confirm it with probability {span}.")
+    return " ".join(parts)
+
+
+def _silent(found: Found) -> str:
+    """What this bench or this study cannot say, and why."""
+    parts = []
+    if closed := found["not decidable here"]:
+        shown = next((c for c in closed if here(c) and c["printed_effect"] is not None), None)
+        example = f"; {shown['title']} would read{_numbers(shown)[1:]}" if shown else ""
+        parts.append(f"Not decidable here, {_titles(closed)}{_because(closed)}{example}.")
+    if absent := found["not run"]:
+        runs = Counter(run for claim in absent for run in dict.fromkeys(_lacking(claim)))
+        most = [f"`{run}`" for run, _ in runs.most_common(3)] + [f"{len(runs) - 3} more"] * (len(runs) > 3)
+        why = f"; the study lacks {_and(most)}, or a number of theirs" if runs else ""
+        parts.append(f"Not run: {_titles(absent)}{why}.")
+    if beyond := found["not testable"]:
+        parts.append(f"Not testable: {_titles(beyond)}.")
+    return " ".join(parts)
+
+
+def _lacking(claim: Claim) -> list[str]:
+    """The runs that a claim misses, misses a number of, or has no seed of in common with others."""
+    said = [each for missing in claim["missing"] for each in missing.split(", ")]
+    return [run for each in said for run in each.split(" on ")[0].rpartition(": ")[2].split(" and ")]
+
+
+def _titles(claims: Sequence[Claim]) -> str:
+    """The titles of one paper's claims, its name once: "PIM 9, 10 and 20"."""
+    return _and([claims[0]["title"], *(claim["title"].rpartition(" ")[2] for claim in claims[1:])])
+
+
+def _because(claims: Sequence[Claim]) -> str:
+    """': in 3 a control was not run, in 2 a network has not learned', the most frequent first."""
+    why = Counter(cause for c in claims for pattern, cause in CAUSES.items() if re.search(pattern, c["reason"]))
+    return ": " + ", ".join(f"in {n} {cause}" for cause, n in why.most_common()) if why else ""
+
+
+def _meaning(found: Found) -> str:
+    """What that does and does not say about the paper, by what was decided."""
+    confirmed, refuted = bool(found["confirmed"]), bool(found["refuted"])
+    if confirmed and refuted:
+        said = "What held exists beyond the paper's data, in a size of its own; what was refuted did not carry over"
+    elif confirmed:
+        said = "What held exists beyond the paper's data and networks; of its size there it says nothing"
+    elif refuted:
+        said = "What was refuted did not carry over to stand-in videos and small networks; the paper's own may differ"
+    elif found["smaller than printed"] or found["inconclusive"]:
+        said = "That is for no claim and against none: differences of this size are within what seeds and people change"
+    else:
+        said = "That speaks of this bench and neither for nor against the paper"
+    every = [claim for claims in found.values() for claim in claims]
+    odd = [f"{c['title']} ({c['printed_holds']})" for c in every if len(set(c["printed_holds"].split(" of "))) > 1]
+    own = f". The paper's own printed numbers do not bear out every comparison of {_and(odd)}" if odd else ""
+    return f"{said}{own}."
+
+
+def _and(words: Sequence[str]) -> str:
+    return ", ".join(words[:-1]) + (" and " if words[:-1] else "") + words[-1] if words else ""
