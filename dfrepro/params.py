@@ -20,7 +20,7 @@ from pydantic_core import to_jsonable_python as as_plain
 
 from dfrepro.errors import WorkbookError
 from dfrepro.files import ROOT
-from dfrepro.settings import Backbone, Count, Positive, Step, Training, Unit
+from dfrepro.settings import START, Backbone, Count, Positive, Step, Training, Unit
 
 Scale = Literal["smoke", "laptop", "study", "paper"]
 Grid = Literal["core", "full"]
@@ -86,6 +86,14 @@ class Evaluation(Model):
     n_bootstrap: Count = 1000
 
 
+class Start(Model):
+    """A training whose network all runs of a seed begin from, as the papers' begin from ImageNet's weights: on
+    self-blended reals, so that it has seen no fake of any set. `training`: exceptions from the scale's."""
+
+    backbone: str  # a role; its own `pretrained` is left aside
+    training: dict[str, Any] = {}
+
+
 class ScaleParams(Model):
     """One file of scales/."""
 
@@ -94,6 +102,7 @@ class ScaleParams(Model):
     threads: Annotated[int, Field(ge=0)] = 0  # torch's, of a training, scoring or maps; 0: one a core
     crop: Unit  # margin a side that a network sees: training crops vary around it, testing takes it centred
     backbones: dict[str, Backbone]
+    starts: dict[str, Start] = {}
     training: Training
     recipes: dict[
         str, dict[str, Any]
@@ -201,6 +210,12 @@ class Params(Model):
             _validated(Evaluation, self._evaluation(run), f"recipes.{run.recipe}.evaluation")
             if run.detector.maps:
                 _declared(run.detector.maps, self.maps, f"runs.{name}.detector.maps", "maps")
+        for role, network in self.sizes.backbones.items():
+            if network.start:
+                _declared(network.start, self.sizes.starts, f"backbones.{role}.pretrained", "starts")
+        for name, start in self.sizes.starts.items():
+            _declared(start.backbone, self.sizes.backbones, f"starts.{name}.backbone", "backbones")
+            _validated(Training, as_plain(self.sizes.training) | start.training, f"starts.{name}.training")
         for name, maps in self.maps.items():
             if maps.run:
                 _declared(maps.run, self.runs, f"maps.{name}.run", "runs")
@@ -307,18 +322,38 @@ class Params(Model):
     def spec(self, name: str, seed: int) -> dict[str, Any]:
         """Everything that decides the weights of one run and seed, as plain data for checkpoints and comparisons."""
         run = self.run(name)
+        network = self.sizes.backbones[run.detector.backbone]
         return {
             "run": name,
             "seed": seed,
             "scale": self.scale,
             "data": run.data.model_dump(mode="json") | {"root": self.roots[self.datasets[run.data.dataset].root]},
             "detector": self._detector(run),
-            "backbone": as_plain(self.sizes.backbones[run.detector.backbone]),
+            "backbone": as_plain(network),
             "step": self._step(run),
             "augment": run.augment,
             "crop": self.sizes.crop,
             "maps": self.maps[run.detector.maps].model_dump(mode="json") if run.detector.maps else None,
             "training": as_plain(self.training(name)),
+        } | ({"start": self.start_spec(network.start, seed)} if network.start else {})
+
+    def start_spec(self, name: str, seed: int) -> dict[str, Any]:
+        """The same of a start: a plain network on self-blended reals of FF++ c23."""
+        _declared(name, self.sizes.starts, "start", "starts", where=f"scales/{self.scale}.yaml")
+        start = self.sizes.starts[name]
+        data = Data(fakes="sbi")
+        return {
+            "run": f"{START}{name}",
+            "seed": seed,
+            "scale": self.scale,
+            "data": data.model_dump(mode="json") | {"root": self.roots[self.datasets[data.dataset].root]},
+            "detector": DetectorParams(backbone=start.backbone).model_dump(mode="json"),
+            "backbone": as_plain(self.sizes.backbones[start.backbone]) | {"pretrained": False},
+            "step": as_plain(Step()),
+            "augment": False,
+            "crop": self.sizes.crop,
+            "maps": None,
+            "training": as_plain(Training(**as_plain(self.sizes.training) | start.training)),
         }
 
 

@@ -18,6 +18,10 @@ def run_folder(p: Params, run: str, seed: int) -> Path:
     return p.artifacts / "runs" / run / str(seed)
 
 
+def start_folder(p: Params, name: str, seed: int) -> Path:
+    return p.artifacts / "starts" / name / str(seed)
+
+
 def scores_folder(p: Params, run: str, seed: int) -> Path:
     return p.artifacts / "scores" / run / str(seed)
 

@@ -16,6 +16,7 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 CHECKED = ConfigDict(extra="forbid", allow_inf_nan=False)
+START = "start:"  # a backbone's `pretrained` that names one of the scale's starts
 ROUNDING = 1e-9  # 1 − .8 − .2 is not 0 in binary
 
 
@@ -24,13 +25,19 @@ class Backbone:
     """A timm network. `image_size`: side of its square input in pixels; `kwargs` go to `timm.create_model`.
 
     `name`: an architecture, or one with the tag of its weights ("resnet50.tv_in1k"), whose mean and deviation are used
-    then. `pretrained`: False; True, timm's own weights (downloaded once); or the path of a safetensors file of them.
+    then. `pretrained`: False; True, timm's own weights (downloaded once); the path of a safetensors file of them, or of
+    a checkpoint of a `Detector`; or "start:NAME", one of the scale's starts.
     """
 
     name: str
     image_size: Annotated[int, Field(ge=16, le=1024)]
     kwargs: dict[str, Any] = field(default_factory=dict)
     pretrained: bool | str = False
+
+    @property
+    def start(self) -> str:
+        """The name under `starts` that its weights come from; "" where they do not."""
+        return str(self.pretrained).removeprefix(START) if str(self.pretrained).startswith(START) else ""
 
 
 @dataclass(frozen=True, config=CHECKED)

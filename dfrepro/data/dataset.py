@@ -273,7 +273,18 @@ def batches(
         generator=torch.Generator(),  # unused, but the default would draw from the global one
     )
     parts = iter(loader)
-    return ([next(parts) for _ in range(micro)] for _ in range(first, last))
+    return ([_next(parts) for _ in range(micro)] for _ in range(first, last))
+
+
+def _next(parts: Iterator[Batch]) -> Batch:
+    try:
+        return next(parts)
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        what = f"a data worker was killed, by hand or for want of memory ({str(error).splitlines()[0]})"
+        remedy = "The same command goes on; lower `training.workers` if it happens again"
+        raise WorkbookError(what, where="training", remedy=remedy) from error
 
 
 def _same(batch: Batch) -> Batch:

@@ -63,6 +63,11 @@ def add_to(commands: Any) -> None:
     sub = command("train", lambda p, args: pipeline.train(p, args.run, args.seed), "train one run with one seed")
     sub.add_argument("run", help="a name under `runs` in params.yaml")
     sub.add_argument("--seed", type=int, required=True)
+    sub = command(
+        "start", lambda p, args: pipeline.start(p, args.name, args.seed), "train what the runs of one seed begin from"
+    )
+    sub.add_argument("name", help="a name under `starts` in scales/<scale>.yaml")
+    sub.add_argument("--seed", type=int, required=True)
     sub = command("maps", _maps, "make maps of where fakes were forged, and score them against the true masks (FoCus)")
     sub.add_argument("name", help="a name under `maps` in params.yaml")
     sub.add_argument("--seed", type=int, required=True)

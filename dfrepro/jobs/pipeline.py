@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from dfrepro import places
 from dfrepro.errors import WorkbookError
-from dfrepro.files import ROOT, atomic_file, read_json, write_json
+from dfrepro.files import ROOT, atomic_file, atomic_folder, read_json, write_json
 from dfrepro.jobs.runner import cores
 from dfrepro.params import OWN, STANDIN, Params
 
@@ -140,12 +140,31 @@ def train(p: Params, run: str, seed: int) -> None:
     write_json(places.timing_file(p, run, seed), {"train_seconds": last["seconds"]})
 
 
+def start(p: Params, name: str, seed: int) -> None:
+    """Train what the runs of a seed begin from; where the scale declares no such start, a folder that says so."""
+    from dfrepro.jobs.train import train_run
+    from dfrepro.train.ingredients import Inputs
+
+    out = places.start_folder(p, name, seed)
+    if name not in p.sizes.starts:
+        with atomic_folder(out) as folder:
+            write_json(folder / "none.json", {"start": name, "why": f"scale {p.scale} declares none"})
+        return
+    spec = p.start_spec(name, seed)
+    with _threads(p):
+        train_run(
+            spec, Inputs(_store(p, spec["data"]["dataset"])), out, resume=p.artifacts / ".resume" / name / str(seed)
+        )
+
+
 def inputs(p: Params, run: str, seed: int) -> "Inputs":
     """What a run reads: faces, and the other stages' artifacts that its kind may ask for."""
     from dfrepro.train.ingredients import Inputs
 
     declared = p.run(run)
     folders = {"reconstructions": places.reconstructions_folder(p, declared.data.dataset)}
+    if begins := p.sizes.backbones[declared.detector.backbone].start:
+        folders["start"] = places.start_folder(p, begins, seed)
     if declared.detector.maps:
         folders["maps"] = places.maps_folder(p, declared.detector.maps, seed)
     return Inputs(_store(p, declared.data.dataset), folders)

@@ -30,7 +30,7 @@ def train_run(spec: Spec, inputs: Inputs, out: Path, *, resume: Path) -> dict[st
     from dfrepro.train.steps import StepRule
 
     seed = spec["seed"]
-    made = method_of(spec).prepare(spec, inputs)
+    made = method_of(spec).prepare(started(spec, inputs), inputs)
     images = 2 if spec["data"]["fakes"] != "dataset" else 1  # a draw of pseudo-fakes is a pair
     config = TrainConfig(**spec["training"], seed=seed)
     config = replace(config, batch=config.batch // images)
@@ -39,6 +39,17 @@ def train_run(spec: Spec, inputs: Inputs, out: Path, *, resume: Path) -> dict[st
     meta = {"spec": spec, "faces": inputs.store.meta}
     name = f"{spec['run']}, seed {seed}"
     return fit(made.detector, made.data, objective, config, out, meta=meta, resume=resume, name=name)
+
+
+def started(spec: Spec, inputs: Inputs) -> Spec:
+    """The specification with a path for `pretrained`, where the network begins from one of the scale's starts.
+
+    Checkpoints keep the specification without it: a path is of one machine.
+    """
+    if "start" not in spec:
+        return spec
+    weights = inputs.folder("start") / checkpoint.WEIGHTS
+    return spec | {"backbone": spec["backbone"] | {"pretrained": str(weights)}}
 
 
 def load_detector(folder: Path) -> Any:

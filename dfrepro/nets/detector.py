@@ -129,7 +129,7 @@ def _network(spec: Backbone) -> Any:
 def _load_pretrained(network: Any, path: Path, where: str) -> None:
     """Load all weights but the classifier's, whose classes are others."""
     try:
-        weights = load_file(path)
+        weights = {name.removeprefix("backbone."): value for name, value in load_file(path).items()}
     except (OSError, SafetensorError) as error:
         raise WorkbookError(f"{path} is no safetensors file ({error})", where=where) from error
     own = network.state_dict()

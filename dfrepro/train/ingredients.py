@@ -22,7 +22,7 @@ Spec = dict[str, Any]  # Params.spec: everything that decides the weights, as pl
 class Inputs:
     """What a run reads: the faces of its training set and, where its kind asks for them, other stages' artifacts.
 
-    `folders`: "reconstructions" (FIA-USA's), "maps" (FoCus' supervision).
+    `folders`: "reconstructions" (FIA-USA's), "maps" (FoCus' supervision), "start" (weights that a network begins with).
     """
 
     store: FaceStore

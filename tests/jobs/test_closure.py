@@ -113,7 +113,11 @@ def closure(roots: set[str]) -> set[str]:
 def looked_up(verb: str, runs: list[str]) -> set[str]:
     declared = [P.run(run) for run in runs]
     fakes = {FORGES[run.data.fakes][0] for run in declared if verb == "train" and run.data.fakes in FORGES}
-    return {KINDS[run.detector.kind] for run in declared} | fakes
+    return (
+        {KINDS[run.detector.kind] for run in declared}
+        | fakes
+        | ({KINDS["backbone"], FORGES["sbi"][0]} if verb == "start" else set())
+    )
 
 
 def needed(stage: dict) -> set[str]:

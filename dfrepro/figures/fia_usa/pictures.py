@@ -100,14 +100,16 @@ def ranking(p: "Params", run: str, seed: int, face: RealFace, draws: int | None 
     `draws`: the seed of other pseudo-fakes, for the same network to be ranked on.
     """
     from dfrepro.jobs import pipeline
+    from dfrepro.jobs.train import started
     from dfrepro.methods.fia_usa import run as method
     from dfrepro.methods.fia_usa.affs import unit_range
     from dfrepro.train.draws import training_data
 
-    spec = p.spec(run, seed)
+    inputs = pipeline.inputs(p, run, seed)
+    spec = started(p.spec(run, seed), inputs)
     detector = method.build(spec)
     drawn = spec if draws is None else spec | {"seed": draws}
-    ranked, errors = method.ranking(detector, training_data(drawn, pipeline.inputs(p, run, seed)), spec)
+    ranked, errors = method.ranking(detector, training_data(drawn, inputs), spec)
     assert detector.selection is not None
     detector.selection.keep_least(errors)
     pair = forge(face, "hull", "ae", seed=3)
