@@ -42,7 +42,7 @@ lint: setup ## ruff (format and lint, notebooks included) and mypy
 lab: setup ## open JupyterLab on the notebooks
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab notebooks
 
-bench: setup ## measure speed as ratios within one run; writes results/bench.json and docs/performance.md
+bench: setup ## measure speed as ratios within one run; writes results/bench.json and docs/tables/performance.csv
 	$(BIN)/python -m bench
 
 notebooks: setup ## copy the outputs of the executed notebooks into notebooks/

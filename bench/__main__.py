@@ -1,7 +1,7 @@
-"""Measure, print the table, and write results/bench.json and docs/performance.md: `python -m bench [name ...]`.
+"""Measure, print the table, and write results/bench.json and docs/tables/performance.csv: `python -m bench [name ...]`.
 
 Each figure is a ratio of two things measured in turn in this very run; seconds are told beside it. With names, only
-those benchmarks are measured and the others' last figures stay. `--page` writes the page anew and measures nothing.
+those benchmarks are measured and the others' last figures stay. `--page` writes the table and measures nothing.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def main(names: list[str]) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="name", help=f"some of {', '.join(NAMES)}; default: all")
-    parser.add_argument("--page", action="store_true", help="write docs/performance.md from results/bench.json")
+    parser.add_argument("--page", action="store_true", help="write docs/tables/performance.csv from results/bench.json")
     given = parser.parse_args()
     if unknown := set(given.names) - set(NAMES):
         parser.error(f"no benchmark is called {', '.join(sorted(unknown))}")

@@ -32,10 +32,10 @@ MARKS = re.compile(r"(<!-- cost -->\n).*?(<!-- end -->)", re.S)
 TRAINING_VIDEOS = 720  # of FF++'s split: both identities of 360 pairs
 TITLES = {
     "": "PIM and DualFlat", "pel": "PEL", "fia_usa": "FIA-USA", "focus": "FoCus, networks that make maps",
-    "focus_evaluation": "FoCus, evaluation models", "fpg": "FPG",
+    "focus_evaluation": "FoCus, evaluation models", "fpg": "FPG", "foundation": "a foundation model",
 }  # fmt: skip
 RULES = {"pim": "Step of PIM, ConvNeXt", "sam": "Step of SAM, ConvNeXt", "mix": "Step of DualFlat, ConvNeXt"}
-PLAIN = ("backbone", "tokens")  # kinds of detector that are a network and nothing else
+PLAIN = ("backbone", "tokens", "foundation")  # kinds of detector that are a network and nothing else
 METHODS = {  # kind of detector: the row that says what it costs over the plain step of its network
     "pel": "PEL's step, efficientnet_b4 at 224 px",
     "fia_usa": "FIA-USA's step, FPN and RCR, efficientnet_b4 at 256 px",
@@ -92,13 +92,12 @@ def table(p: Params, speeds: Mapping[str, float], costs: Mapping[str, float]) ->
         counts[recipe], shown[recipe] = counts[recipe] + 1, shown[recipe] + images(p, run)
         whole[recipe] += took
         core[recipe] += took * (run in p.core)
-    lines = ["| paper | runs | million images | hours, core grid | hours, full grid |", "|---|---|---|---|---|"]
+    lines = ["|paper|runs|million images|hours, core grid|hours, full grid|", "|---|---|---|---|---|"]
     lines += [
-        f"| {TITLES[name]} | {counts[name]} | {shown[name] / 1e6:.0f} | {core[name]:.0f} | {whole[name]:.0f} |"
-        for name in TITLES
+        f"|{TITLES[name]}|{counts[name]}|{shown[name] / 1e6:.0f}|{core[name]:.0f}|{whole[name]:.0f}|" for name in TITLES
     ]
-    total = f"| **all** | {counts.total()} | {shown.total() / 1e6:.0f} | {sum(core.values()):.0f} |"
-    lines.append(f"{total} {sum(whole.values()):.0f} |")
+    total = f"|**all**|{counts.total()}|{shown.total() / 1e6:.0f}|{sum(core.values()):.0f}|"
+    lines.append(f"{total}{sum(whole.values()):.0f}|")
     known = {f"{_title(p, role)} {speed:.3g}": None for role, speed in speeds.items()}
     told = f"One seed. Measured on: {machine()}. Images a second of a plain step: {', '.join(known)}."
     return "\n".join([*lines, "", *textwrap.wrap(told, 120)]) + "\n"

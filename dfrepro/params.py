@@ -81,8 +81,11 @@ class Reconstruction(Model):
 
 
 class Evaluation(Model):
+    """Scoring. `corrupted`: the share of the own test set's people who are seen under a run's `conditions`."""
+
     batch: Count = 256
     frames: Count = 32
+    corrupted: Annotated[float, Field(gt=0, le=1)] = 1.0
     n_bootstrap: Count = 1000
 
 
@@ -205,9 +208,9 @@ class Params(Model):
             _declared(run.detector.backbone, self.sizes.backbones, f"runs.{name}.detector.backbone", "backbones")
             if run.recipe:
                 _declared(run.recipe, self.sizes.recipes, f"runs.{name}.recipe", "recipes")
-            _validated(Training, self._training(run), f"runs.{name}.training")
-            _validated(Step, self._step(run), f"runs.{name}.step")
-            _validated(Evaluation, self._evaluation(run), f"recipes.{run.recipe}.evaluation")
+            validated(Training, self._training(run), f"runs.{name}.training")
+            validated(Step, self._step(run), f"runs.{name}.step")
+            validated(Evaluation, self._evaluation(run), f"recipes.{run.recipe}.evaluation")
             if run.detector.maps:
                 _declared(run.detector.maps, self.maps, f"runs.{name}.detector.maps", "maps")
         for role, network in self.sizes.backbones.items():
@@ -215,7 +218,7 @@ class Params(Model):
                 _declared(network.start, self.sizes.starts, f"backbones.{role}.pretrained", "starts")
         for name, start in self.sizes.starts.items():
             _declared(start.backbone, self.sizes.backbones, f"starts.{name}.backbone", "backbones")
-            _validated(Training, as_plain(self.sizes.training) | start.training, f"starts.{name}.training")
+            validated(Training, as_plain(self.sizes.training) | start.training, f"starts.{name}.training")
         for name, maps in self.maps.items():
             if maps.run:
                 _declared(maps.run, self.runs, f"maps.{name}.run", "runs")
@@ -371,7 +374,7 @@ STANDIN_TREES = {
 
 def declared_scale() -> str:
     """The scale that params.yaml names, whatever the environment says: that of DVC's stages."""
-    return str(_read(ROOT / "params.yaml").get("scale"))
+    return str(read_yaml(ROOT / "params.yaml").get("scale"))
 
 
 def load(path: Path | None = None, *, scale: str | None = None, **overrides: Any) -> Params:
@@ -381,7 +384,7 @@ def load(path: Path | None = None, *, scale: str | None = None, **overrides: Any
     top-level keys. Raises WorkbookError naming the key, the file and the remedy.
     """
     path = path or ROOT / "params.yaml"
-    raw = _read(path) | overrides
+    raw = read_yaml(path) | overrides
     raw |= {"core": list(raw.get("runs") or ()), "core_maps": list(raw.get("maps") or ())}
     _add_grid(raw, path.parent / "grid" / "params.yaml")
     if isinstance(raw.get("runs"), dict):
@@ -394,15 +397,15 @@ def load(path: Path | None = None, *, scale: str | None = None, **overrides: Any
     if "sizes" in raw:
         raise WorkbookError("sizes is not a parameter", where=path.name, remedy="Sizes live in scales/<scale>.yaml")
     sizes_path = path.parent / "scales" / f"{raw['scale']}.yaml"
-    sizes = _validated(ScaleParams, _read(sizes_path), f"scales/{sizes_path.name}")
-    return _validated(Params, raw | {"sizes": sizes}, path.name)
+    sizes = validated(ScaleParams, read_yaml(sizes_path), f"scales/{sizes_path.name}")
+    return validated(Params, raw | {"sizes": sizes}, path.name)
 
 
 def _add_grid(raw: dict[str, Any], path: Path) -> None:
     """Add the runs and maps of grid/params.yaml, where there is one."""
     if not path.exists():
         return
-    for section, entries in _read(path).items():
+    for section, entries in read_yaml(path).items():
         if section not in ("runs", "maps"):
             known = "runs and maps"
             raise WorkbookError(f"{section} is not a parameter", where="grid/params.yaml", remedy=f"It holds {known}")
@@ -430,7 +433,7 @@ def _merged(base: Any, over: Any) -> Any:
     return base | {key: _merged(base.get(key), value) for key, value in over.items()}
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -442,7 +445,7 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _validated(model: type[M], raw: dict[str, Any], where: str) -> M:
+def validated(model: type[M], raw: dict[str, Any], where: str) -> M:
     try:
         return TypeAdapter(model).validate_python(raw)
     except ValidationError as error:

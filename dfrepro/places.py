@@ -7,7 +7,9 @@ from dfrepro.params import Params
 
 NOTEBOOKS = ROOT / "notebooks"
 GRID_LOCK = ROOT / "grid" / "dvc.lock"
+MAPS = "focus-map-"  # what is measured on maps goes by this and their name, which may be a run's own (papers/focus)
 STUDY = ROOT / "results" / "study"
+FORMER = ROOT / "results" / "former"  # the study before it, of a stand-in and networks that are no more
 
 
 def faces_folder(p: Params, dataset: str) -> Path:

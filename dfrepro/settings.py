@@ -47,7 +47,8 @@ class Training:
     batch: images a step, over all ranks. frames: how many of a video training reads, spread over the video.
     betas, eps: of adam and adamw. schedule: "cosine" to 0; "constant"; or "constant_then_linear", constant for the
     first three quarters of the steps and then linearly to 0. warmup: share of all steps in which the rate rises
-    linearly. images_per_epoch: "all", as many as there are; None, as the rarer class, twice. select: the weights kept,
+    linearly. validation: on about how many faces of the in-domain validation split an epoch's AUC is measured; 0: none.
+    images_per_epoch: "all", as many as there are; None, as the rarer class, twice. select: the weights kept,
     "last" or "best_validation". accumulate: micro-batches that a step's batch is split into, for a device whose memory
     is short; batch-norm sees one at a time.
     """
@@ -65,6 +66,7 @@ class Training:
     warmup: Unit = 0.0
     images_per_epoch: Count | Literal["all"] | None = None
     label_smoothing: Unit = 0.0
+    validation: Annotated[int, Field(ge=0)] = 144
     select: Literal["last", "best_validation"] = "last"
     accumulate: Count = 1
     workers: Annotated[int, Field(ge=0)] = 0

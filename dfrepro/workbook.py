@@ -6,6 +6,7 @@
 Paths come from the package, never from the working directory: papermill, JupyterLab and nbval start in different ones.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
     from dfrepro.data.manifest import FaceStore
     from dfrepro.methods.focus.maps import ForgeryMaps
+    from dfrepro.report.compare import Comparison
 
-MAP_RUN = "focus-map-"  # what maps are called among runs: "focus-map-attention"
 MEASURED = ["dataset", "metric", "value", "run", "seed"]
 
 
@@ -88,7 +89,7 @@ class Workbook:
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=MEASURED)
 
     def _measured(self, name: str, seed: int) -> list[pd.DataFrame]:
-        made = name.removeprefix(MAP_RUN)
+        made = name.removeprefix(places.MAPS)
         of_maps = name != made and made in self.params.maps
         maps = self.maps(made, seed) if of_maps else None
         parts = [] if maps is None else [maps.measured.assign(run=name, seed=seed)]
@@ -104,6 +105,24 @@ class Workbook:
     def controls(self) -> dict[str, Any]:
         """The short-cut controls of the stand-in, measured if they are not there yet."""
         return read_json(ready.provided(self.params, places.results_folder(self.params) / "controls.json"))
+
+    def compare(self, runs: Iterable[str], seeds: Iterable[int] | None = None) -> "Comparison":
+        """Runs by name next to each other, each made now if it is not there; the first is what the others are held to.
+
+        Shown in a cell it is the leaderboard; `dfrepro.figures.compare` draws it. Raises WorkbookError for a run that
+        the grid leaves out. seeds: default, all of params.yaml.
+        """
+        from dfrepro.report.compare import of_runs
+
+        chosen = self.seeds if seeds is None else tuple(seeds)
+        names = list(dict.fromkeys(runs))
+        if outside := [name for name in names if not self.params.in_grid(name)]:
+            raise WorkbookError(
+                f"{outside[0]} is not in the core grid", where="compare",
+                remedy=f"Set `grid: full` in params.yaml, then `python -m dfrepro repro {outside[0]}`",
+            )  # fmt: skip
+        trained = [run for name in names for seed in chosen if (run := self.run(name, seed)) is not None]
+        return of_runs(self.params, trained)
 
     def beside(
         self, paper: str, table: str, scores: pd.DataFrame, measured: pd.DataFrame | None = None
@@ -174,12 +193,15 @@ class Workbook:
         return path
 
 
-def open(name: str, scale: str | None = None) -> Workbook:
-    """Open the workbook for one notebook.
+def open(name: str = "scratch", scale: str | None = None) -> Workbook:
+    """Open the workbook for one notebook; yours may be called anything and be anywhere.
 
-    `scale` is what papermill injects; None leaves it to DFREPRO_SCALE or params.yaml.
+    `name` is the folder that its figures are saved to. `scale` is what papermill injects; None leaves it to
+    DFREPRO_SCALE or params.yaml.
     """
-    if not (places.NOTEBOOKS / f"{name}.ipynb").exists():
-        raise WorkbookError(f"there is no notebook {name!r}", where="notebooks")
+    if not re.fullmatch(r"[\w-]+", name):
+        raise WorkbookError(
+            f"{name!r} is no name of a folder", where="workbook.open", remedy="Letters, digits, - and _"
+        )
     plots.theme()
     return Workbook(name, params.load(scale=scale))

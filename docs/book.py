@@ -1,4 +1,4 @@
-"""What the book needs beyond Sphinx: formulas without JavaScript, a gallery of every figure, and the model cards.
+"""What the book needs beyond Sphinx: formulas and flowcharts without JavaScript, a gallery, papers' pages, model cards.
 
 A Sphinx extension (`setup`). Formulas are drawn by matplotlib as inline SVG in the colour of the text: they read in the
 dark, on a phone and without a network, and a formula that cannot be drawn is a warning and shown as its source.
@@ -10,15 +10,19 @@ import io
 import json
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import mermaid
 from docutils import nodes
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath, text_to_path
 from PIL import Image
 from sphinx.application import Sphinx
 from sphinx.util import logging
+
+from dfrepro.report import learned, ledger
 
 logger = logging.getLogger(__name__)
 ROOT = Path(__file__).resolve().parent.parent
@@ -90,6 +94,33 @@ def _block(writer: Any, node: nodes.Node) -> None:
     raise nodes.SkipNode
 
 
+LANGUAGES = {"py": "python", "diff": "diff", "yaml": "yaml", "csv": "text"}
+
+
+def shown(app: Sphinx, page: str, source: list[str]) -> None:
+    """Links to papers lead to the book's own pages of them, and a file that stands on a line of its own is shown.
+
+    Shown are CSVs of docs/tables, as tables, and docs/examples, as code.
+    """
+    source[0] = re.sub(r"\(\.\./papers/(\w+)/README\.md\)", r"(_papers/\1.md)", source[0])
+    table = r":::{csv-table} {download}`\1 <\2>`\n:file: \2\n:header-rows: 1\n:::"
+    text = re.sub(r"^\[([^\]\n]+)\]\((tables/[\w-]+\.csv)\)$", table, source[0], flags=re.M)
+    source[0] = re.sub(r"^\[([^\]\n]+)\]\((examples/[\w./-]+\.(\w+))\)$", _example, text, flags=re.M)
+
+
+def _example(found: re.Match[str]) -> str:
+    name, path, suffix = found.groups()
+    return f":::{{literalinclude}} {path}\n:language: {LANGUAGES[suffix]}\n:caption: {name}\n:::"
+
+
+def flowcharts(app: Sphinx, document: nodes.document) -> None:
+    """Mermaid's source, where a page has any, becomes a picture."""
+    for block in list(document.findall(nodes.literal_block)):
+        if block.get("language") == "mermaid":
+            drawn = f'<div class="flow">{mermaid.svg(block.astext())}</div>'
+            block.replace_self(nodes.raw("", drawn, format="html"))
+
+
 # --- pages made of what is there ------------------------------------------------------------------------------------
 
 
@@ -137,6 +168,47 @@ def _card(source: str, notebook: str, heading: str) -> str:
     return f'<a class="card" href="{where}"><img loading="lazy" src="{source}" alt="{title}"><span>{title}</span></a>'
 
 
+NOTEBOOKS = {
+    "pim": ("01_motivation", "02_pim", "03_dualflat"), "pel": ("04_pel",), "fia_usa": ("05_fia_usa",),
+    "focus": ("06_focus",), "fpg": ("07_fpg",),
+}  # fmt: skip
+
+
+def papers(root: Path, written: Mapping[str, Any], out: Path) -> list[Path]:
+    """Write a page a paper and one of its deviations. `written`: claims.json, which says what was found."""
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    pages = []
+    for paper in NOTEBOOKS:
+        for name, text in ((paper, paper_page(root, paper, written)), (f"{paper}-deviations", _text(root, paper))):
+            pages.append(out / f"{name}.md")
+            pages[-1].write_text(text, encoding="utf-8")
+    return pages
+
+
+def paper_page(root: Path, paper: str, written: Mapping[str, Any]) -> str:
+    """Question and method (README.md), result, where code, data and decisions are, and every table and figure."""
+    links = [f"[notebook {name}](../_notebooks/{name}.ipynb)" for name in NOTEBOOKS[paper]]
+    links += ["[claims](../claims.md)", f"[decisions and departures]({paper}-deviations.md)"]
+    links += [f"{{download}}`{name} <../../papers/{paper}/{name}>`" for name in ("claims.yaml", "settings.yaml")]
+    found = "\n".join(f"- {sentence}" for sentence in learned.sentences(paper, written["claims"]))
+    printed = ", ".join(
+        f"{{download}}`{path.stem} <../../papers/{paper}/tables/{path.name}>`"
+        for path in sorted((root / "papers" / paper / "tables").glob("*.csv"))
+    )
+    covered = ledger.coverage_markdown(paper, root / "papers")
+    return (
+        f"{(root / 'papers' / paper / 'README.md').read_text(encoding='utf-8')}\n## What was found\n\n{found}\n\n"
+        f"{' · '.join(links)}\n\n## Tables and figures\n\nPrinted values: {printed}.\n\n{covered}"
+    )
+
+
+def _text(root: Path, paper: str) -> str:
+    """DEVIATIONS.md, its links to data as downloads."""
+    text = (root / "papers" / paper / "DEVIATIONS.md").read_text(encoding="utf-8")
+    return re.sub(r"\[([\w.]+\.yaml)\]\(\1\)", rf"{{download}}`\1 <../../papers/{paper}/\1>`", text)
+
+
 def cards(results: Path, out: Path) -> int:
     """Copy the model cards, the study's where there are any, else those of the laptop run; return how many."""
     shutil.rmtree(out, ignore_errors=True)
@@ -169,5 +241,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_html_math_renderer("svg", inline_renderers=(_inline, None), block_renderers=(_block, None))
     app.add_css_file("book.css")
     app.add_js_file("book.js")
+    app.connect("source-read", shown)
+    app.connect("doctree-read", flowcharts)
     app.connect("autodoc-process-docstring", as_rst, priority=100)  # before napoleon's
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -11,12 +11,15 @@ sys.path[:0] = [str(ROOT), str(DOCS)]
 import book  # noqa: E402
 
 from dfrepro import __version__  # noqa: E402
+from dfrepro.files import read_json  # noqa: E402
+from dfrepro.report import readme  # noqa: E402
 
 for notebook in (ROOT / "notebooks").glob("*.ipynb"):
     (DOCS / "_notebooks").mkdir(exist_ok=True)
     shutil.copy(notebook, DOCS / "_notebooks")
 book.gallery(DOCS / "_notebooks", DOCS / "_static" / "gallery", DOCS / "gallery.md")
 book.cards(ROOT / "results", DOCS / "_cards")
+book.papers(ROOT, read_json(readme.source()), DOCS / "_papers")
 
 project = "dfrepro"
 author = "The dfrepro authors"
@@ -31,7 +34,7 @@ autodoc_default_options = {"members": True, "undoc-members": False, "show-inheri
 autodoc_typehints = "description"
 # docstrings are written for readers of the code, in plain text with Markdown code marks
 suppress_warnings = ["docutils", "mystnb.unknown_mime_type", "ref.ref", "misc.highlighting_failure"]
-# ref: torch's own, inherited; highlighting: Mermaid text, which GitHub draws and the book, loading nothing, shows
+# ref: torch's own, inherited; highlighting: Mermaid's text, before it is drawn
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "dfrepro"

@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = (  # from the ground up: a room may import those before it
     "errors", "files", "settings", "params", "places", "data", "forge", "nets", "evaluate", "train", "methods", "jobs",
-    "report", "workbook", "figures", "score", "__main__",
+    "report", "protocol", "workbook", "figures", "score", "__main__",
 )  # fmt: skip
 PAPERS = ("fpg", "pim", "pel", "fia_usa", "focus")
 NOTEBOOKS = {"fpg": ["07_fpg"], "pim": ["01_motivation", "02_pim", "03_dualflat"], "pel": ["04_pel"],

@@ -198,7 +198,8 @@ def test_defaults_that_decide_results_are_what_they_were():
     training = asdict(params.Training(epochs=1, batch=1, frames=1, optimiser="sgd", lr=1))
     assert {key: training[key] for key in training.keys() - {"epochs", "batch", "frames", "optimiser", "lr"}} == {
         "weight_decay": 0.0, "momentum": 0.9, "betas": (0.9, 0.999), "eps": 1e-8, "schedule": "cosine", "warmup": 0.0,
-        "images_per_epoch": None, "label_smoothing": 0.0, "select": "last", "accumulate": 1, "workers": 0,
+        "images_per_epoch": None, "label_smoothing": 0.0, "validation": 144, "select": "last", "accumulate": 1,
+        "workers": 0,
         "precision": "32-true", "channels_last": False, "compile": False,
     }  # fmt: skip
     run = params.Run().model_dump()
@@ -213,6 +214,7 @@ def test_defaults_that_decide_results_are_what_they_were():
     }  # fmt: skip
     assert params.Reconstruction().model_dump() == {"steps": 600, "autoencoder": None, "restorer": None}
     assert {key: value for key, value in params.Evaluation().model_dump().items() if key != "n_bootstrap"} == {
+        "corrupted": 1.0,
         "batch": 256, "frames": 32,
     }  # fmt: skip
     assert {name: field.default for name, field in params.Standin.model_fields.items() if not field.is_required()} == {

@@ -338,14 +338,48 @@ def test_a_truncated_video_is_scored_as_far_as_it_goes_and_says_so(p, tmp_path):
     assert "ends early" in Tags(page).text
 
 
-def test_of_several_people_one_is_followed_and_that_is_said(p, tmp_path):
-    two = picture(tmp_path / "two.png", scene([(120, 150, 1.0), (340, 150, 1.1)]))
+def test_everyone_in_view_is_scored_and_the_highest_or_the_mean_is_the_inputs_score(p, tmp_path):
+    two = picture(tmp_path / "two.png", scene([(120, 150, 1.0), (340, 150, 1.2)]))
     status, said, found, page = run_on(p, two, tmp_path / "out")
     assert status == 0
-    assert found["inputs"][0]["frames"][0]["box"][0] > 220  # the larger one
-    assert "2 faces: the one that is largest" in said
-    assert "2 faces: the one that is largest" in Tags(page).text
-    assert found["inputs"][0]["notes"][0]["remedy"] == "To score another one, cut the picture to it"
+    (given,) = found["inputs"]
+    assert [frame["face"] for frame in given["frames"]] == [1, 2]
+    assert given["frames"][0]["box"][0] > 220 > given["frames"][1]["box"][2]  # the larger one is face 1
+    margins = [person["margin"] for person in given["people"]]
+    assert margins == [frame["margin"] for frame in given["frames"]]
+    assert len(set(margins)) == 2
+    assert given["margin"] == max(margins)
+    shown = ", ".join(f"{person['score']:.3f}" for person in given["people"])
+    assert f"2 faces: {shown}" in said
+    text = Tags(page).text
+    assert all(f"{person['face']}: {person['score']:.3f}" in text for person in given["people"])
+    assert all(f"face {number}, frame 0" in text for number in (1, 2))
+    assert sum(tag == "i" and "top" in attrs.get("style", "") for tag, attrs in Tags(page).tags) == 2
+    mean = run_on(p, two, tmp_path / "mean", faces="mean")[2]["inputs"][0]
+    assert mean["margin"] == pytest.approx(np.mean(margins))
+    assert mean["people"] == given["people"]
+
+
+def test_two_people_in_a_video_have_a_mean_each_and_the_timeline_is_the_leading_ones(p, tmp_path):
+    frames = [scene([(120 + 5 * i, 150, 1.0), (370, 150, 1.2)]) for i in range(6)]
+    clip = write_video(tmp_path / "two.mp4", frames)
+    _, _, found, page = run_on(p, clip, tmp_path / "out", frames=6)
+    (given,) = found["inputs"]
+    for person in given["people"]:
+        own = [frame["margin"] for frame in given["frames"] if frame["face"] == person["face"]]
+        assert len(own) == person["frames"] == 6
+        assert person["margin"] == pytest.approx(np.mean(own))
+    assert given["margin"] == max(person["margin"] for person in given["people"])
+    classes = [attrs.get("class") for tag, attrs in Tags(page).tags if tag == "path"]
+    assert sum(name.startswith("dot") for name in classes) == 6
+    with open(tmp_path / "out" / "videos.csv", newline="", encoding="utf-8") as file:
+        assert next(csv.DictReader(file))["faces"] == "2"
+
+
+def test_of_faces_seen_in_one_frame_alone_nothing_is_scored(p, tmp_path):
+    frames = [scene([(150, 150, 1.2)] + [(380, 150, 1.0)] * (i == 2)) for i in range(6)]
+    found = run_on(p, write_video(tmp_path / "v.mp4", frames), tmp_path / "out", frames=6)[2]
+    assert len(found["inputs"][0]["people"]) == 1
 
 
 # --- what stops the command -----------------------------------------------------------------------------------------
@@ -481,4 +515,6 @@ def test_the_real_videos_and_portraits_are_all_scored(p, tmp_path):
     status, _, found, _ = run_on(p, REAL, tmp_path / "out", frames=4)
     assert status == 0
     assert len(found["inputs"]) == 9
-    assert sum(len(given["frames"]) for given in found["inputs"]) == 4 * 4 + 5
+    assert sum(len(given["frames"]) for given in found["inputs"]) >= 4 * 4 + 5
+    people = {Path(given["path"]).name: len(given["people"]) for given in found["inputs"]}
+    assert people["two_people.jpg"] == 2

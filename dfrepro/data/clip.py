@@ -54,6 +54,7 @@ def _faces(video: Video, media: Media, recipe: Recipe, shard: Shard) -> None:
     else:
         _followed(media, wanted, recipe, shard, marks if video.label == FAKE else Marks())
     shard.problems += [Problem(note, COPY_AGAIN) for note in media.notes]
+    shard.problems += [Problem(remark, "Nothing to do", harm=False) for remark in media.remarks]
     shard.problems += _lost_frames(media)
     if video.kind != "image" and len(wanted) < recipe.n_frames:
         reason = f"has {media.count} frames where {recipe.n_frames} are asked for: each was taken once"

@@ -10,6 +10,7 @@ followed, no archive is unpacked, only regular files are opened.
 
 import os
 import re
+import struct
 import tarfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -18,19 +19,28 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Protocol
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from dfrepro.data.shown import of_picture, pictures_in, refuse_heif, to_rgb
 from dfrepro.data.video import MAX_PIXELS, VideoFile, too_large
 from dfrepro.errors import WorkbookError
 
-IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")  # PIL knows formats that run other programs: not here
+IMAGE_FORMATS = (
+    "PNG",
+    "JPEG",
+    "WEBP",
+    "GIF",
+    "BMP",
+    "TIFF",
+    "AVIF",
+)  # PIL knows formats that run other programs: not here
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 MAX_MEMBER_BYTES = 2**28  # one frame in a tar
 MAX_TAR_BYTES = 2**34  # a compressed tar is read to its end to be listed: refuse one that never ends
 COPY_AGAIN = "Compare its size with the source's and copy or download it again"
 
 # Everything a damaged picture is known to raise, from a broken header to a broken checksum
-BROKEN = (OSError, ValueError, SyntaxError, EOFError, OverflowError, IndexError, tarfile.TarError)
+BROKEN = (OSError, ValueError, struct.error, SyntaxError, EOFError, OverflowError, IndexError, tarfile.TarError)
 
 
 class Media(Protocol):
@@ -40,6 +50,7 @@ class Media(Protocol):
     names: list[str] | None
     missing: dict[int, str]  # index -> why this frame could not be read, filled by `read`
     notes: list[str]  # what is wrong with the source as a whole, though it can be read
+    remarks: list[str]  # what was decided on how it is shown (`dfrepro.data.shown`); filled by `read` too
 
     def read(self, indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (index, rgb (H, W, 3) uint8) for increasing `indices`; what cannot be read goes to `missing`."""
@@ -100,6 +111,7 @@ def _file(path: Path) -> Iterator[Media]:
             if picture is not None:
                 yield Animation(picture, path)
                 return
+            refuse_heif(file, path)
     except PermissionError as error:
         raise WorkbookError("may not be read", where=path, remedy="Give yourself permission to read it") from error
     with VideoFile(path) as video:
@@ -127,7 +139,7 @@ class Animation:
         too_large(*picture.size, path)
         self.picture = picture
         try:
-            self.count = int(getattr(picture, "n_frames", 1))
+            self.count, self.remarks = pictures_in(picture)
         except BROKEN as error:
             raise WorkbookError(f"damaged picture ({error})", where=path, remedy=COPY_AGAIN) from error
         self.missing: dict[int, str] = {}
@@ -138,6 +150,7 @@ class Animation:
             try:
                 self.picture.seek(index)
                 rgb = to_rgb(self.picture)
+                self.remarks += [remark for remark in of_picture(self.picture) if remark not in self.remarks]
             except BROKEN as error:
                 self.missing[index] = f"damaged picture ({error})"
             else:
@@ -153,6 +166,7 @@ class Stills:
         self.count = len(names)
         self.missing: dict[int, str] = {}
         self.notes: list[str] = []
+        self.remarks: list[str] = []
 
     def read(self, indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         for index in indices:
@@ -167,9 +181,13 @@ class Stills:
         with self._opener(name) as file:
             picture = _identify(file)
             if picture is None:
+                refuse_heif(file, name)
                 raise ValueError("not a picture")
             too_large(*picture.size)
-            return to_rgb(picture)
+            rgb = to_rgb(picture)
+            found = [*pictures_in(picture)[1], *of_picture(picture)]
+            self.remarks += [remark for remark in found if remark not in self.remarks]
+            return rgb
 
 
 @contextmanager
@@ -234,14 +252,3 @@ def natural(name: str) -> list[tuple[int, int, str]]:
     """Sort key that orders digits by value, without limit to their number."""
     parts = re.split(r"([0-9]+)", name)
     return [(1, len(p.lstrip("0")), p.lstrip("0")) if p[:1].isdecimal() else (0, 0, p) for p in parts] + [(0, 0, name)]
-
-
-def to_rgb(picture: Image.Image) -> np.ndarray:
-    """(H, W, 3) uint8 as a viewer shows it: turned by EXIF, 16 bits scaled to 8, CMYK converted, alpha ignored."""
-    picture = ImageOps.exif_transpose(picture)
-    if picture.mode.startswith("I"):  # PIL's own conversion would clip 16 bits at 255
-        grey = np.clip(np.asarray(picture, np.int64), 0, 65535)  # (H, W)
-        return np.repeat(((grey + 128) // 257).astype(np.uint8)[..., None], 3, axis=-1)
-    if picture.mode == "F":
-        raise ValueError("floating-point pixels without a declared range")
-    return np.ascontiguousarray(np.asarray(picture.convert("RGB")))

@@ -9,6 +9,7 @@ wanted nor referred to by others, and converts wanted frames alone to RGB.
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
@@ -17,9 +18,11 @@ import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from dfrepro.data.shown import chosen_stream, of_frame, pixel_aspect, shown
 from dfrepro.errors import WorkbookError
 
 MAX_PIXELS = 2**26  # 8192 x 8192: 8K video passes, a declared size bomb is refused before it is decoded
+UNEVEN = 1.9  # a step this many times the usual one: more than rounding of time stamps
 SEEK_PAYS = 16  # frames that a jump must save to be worth refilling the decoder
 
 # Playlist demuxers would open other files and addresses; pictures are PIL's (media.py)
@@ -48,9 +51,11 @@ class VideoFile:
         self.missing: dict[int, str] = {}
         self.notes: list[str] = []
         with self._opened() as container:
-            stream = _stream(container, path)
-            self._entries, self.count = _index(container, stream)
-            self.notes += _ends_early(container, stream, self._entries, self.count)
+            stream, self.remarks = _stream(container, path)
+            self._aspect, remarks = pixel_aspect(stream)
+            self._entries, self.count, cut = _index(container, stream)
+            self.notes += _ends_early(container, stream, self._entries, self.count + cut)
+            self.remarks += [*remarks, *_timing(self._entries, cut)]
         self._keys = [rank for rank, entry in enumerate(self._entries) if entry.is_key]
 
     def __enter__(self) -> Self:
@@ -67,13 +72,15 @@ class VideoFile:
             for index, frame in self._decode(sorted(left), careful=careful):
                 if index in left:
                     left.discard(index)
-                    yield index, _upright_rgb(frame)
+                    too_large(frame.width, frame.height)
+                    self.remarks += [remark for remark in of_frame(frame) if remark not in self.remarks]
+                    yield index, shown(frame, self._aspect)
         self.missing.update(dict.fromkeys(sorted(left), "could not be decoded"))
 
     def _decode(self, wanted: list[int], *, careful: bool) -> Iterator[tuple[int, av.VideoFrame]]:
         try:
             with self._opened() as container:
-                stream = _stream(container, self.path)
+                stream, _ = _stream(container, self.path)
                 if not self._entries:
                     yield from _by_order(container, stream, wanted)
                     return
@@ -134,45 +141,58 @@ def too_large(width: int, height: int, where: object = "") -> None:
         raise WorkbookError(what, where=where, remedy="Leave it out, or reduce it first")
 
 
-def _stream(container: InputContainer, path: Path) -> VideoStream:
-    if not container.streams.video:
-        raise WorkbookError("holds no video stream", where=path, remedy="Check that it is the right file")
-    stream = container.streams.video[0]
+def _stream(container: InputContainer, path: Path) -> tuple[VideoStream, list[str]]:
+    """The stream to read, ready for decoding, and remarks on its choice."""
+    stream, remarks = chosen_stream(container, path)
     context = stream.codec_context
     if context is None:  # whatever PyAV's stubs say: a damaged header can name a codec that nobody knows
         raise WorkbookError("holds video in a format that FFmpeg does not know", where=path, remedy="Re-encode it")
     too_large(context.width, context.height, path)
     context.options = EXACT
     context.thread_type, context.thread_count = "NONE", 1  # one process a video: threads would fight for the cores
-    return stream
+    return stream, remarks
 
 
-def _index(container: InputContainer, stream: VideoStream) -> tuple[list[_Entry], int]:
-    """Every frame in order of presentation, without decoding; no entries where time stamps cannot tell frames apart."""
+def _index(container: InputContainer, stream: VideoStream) -> tuple[list[_Entry], int, int]:
+    """Every frame in order of presentation, without decoding; no entries where time stamps cannot tell frames apart.
+
+    Then the number of frames, and of those that an edit list cuts off: a player does not show them.
+    """
     entries: list[tuple[int | None, bool]] = []
+    cut = 0
     try:
         for packet in container.demux(stream):
-            if packet.size and not packet.is_discard:
-                entries.append((packet.pts, packet.is_keyframe))  # noqa: PERF401 - what came before an error counts
+            if packet.size and packet.is_discard:
+                cut += 1
+            elif packet.size:
+                entries.append((packet.pts, packet.is_keyframe))
     except av.FFmpegError:
         pass  # a truncated file
     times = [pts for pts, _ in entries if pts is not None]
     # AVI stores no time of presentation: its stamps then run in coding order, though the decoder reorders
     made_up = stream.codec_context.has_b_frames and len(times) > 1 and times == sorted(times)
     if len(set(times)) < len(entries) or made_up:
-        return [], len(entries)
-    return [_Entry(pts, key) for pts, key in sorted(entries)], len(entries)  # type: ignore[arg-type, type-var]
+        return [], len(entries), cut
+    return [_Entry(pts, key) for pts, key in sorted(entries)], len(entries), cut  # type: ignore[arg-type, type-var]
 
 
 def _ends_early(container: InputContainer, stream: VideoStream, entries: list[_Entry], count: int) -> Iterator[str]:
-    """Whether the header promises more than the file holds: a truncated copy."""
+    """Whether the header promises more than the file holds, `count` frames: a truncated copy."""
     if 0 < count < stream.frames:
         yield f"the file ends early: it declares {stream.frames} frames and holds {count}"
-    elif len(entries) > 1 and container.duration and stream.time_base:
+    elif len(entries) > 1 and container.duration and stream.time_base and len(container.streams.video) == 1:
         declared = container.duration / av.time_base
-        held = float((entries[-1].pts - entries[0].pts) * stream.time_base) * count / (count - 1)
+        held = float((entries[-1].pts - entries[0].pts) * stream.time_base) * len(entries) / (len(entries) - 1)
         if declared - held > max(0.5, 0.1 * declared):  # sound may outlast the picture, by less than this
             yield f"the file ends early: it declares {declared:.1f} s and holds {held:.1f} s"
+
+
+def _timing(entries: list[_Entry], cut: int) -> Iterator[str]:
+    if cut:
+        yield f"{cut} frames that its edit list cuts off are not read"
+    steps = [later.pts - earlier.pts for earlier, later in pairwise(entries)]
+    if steps and max(steps) > UNEVEN * sorted(steps)[len(steps) // 2]:
+        yield "variable frame rate: frames are spaced by number, not by time"
 
 
 def _frames(container: InputContainer, stream: VideoStream, wanted: dict[int, int] | None) -> Iterator[av.VideoFrame]:
@@ -196,13 +216,6 @@ def _by_order(container: InputContainer, stream: VideoStream, wanted: list[int])
             yield index, frame
         if not left:
             return
-
-
-def _upright_rgb(frame: av.VideoFrame) -> np.ndarray:
-    """(H, W, 3) uint8, turned as the phone's display matrix asks (PyAV's angle is counter-clockwise, as rot90's)."""
-    too_large(frame.width, frame.height)
-    turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))
 
 
 def _reason(error: Exception) -> str:

@@ -33,6 +33,10 @@ def add_to(commands: Any) -> None:
         sub.set_defaults(stage=stage, function=lambda args: stage(params.load(), args))
         return sub
 
+    def of_run(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("run", help="a name under `runs` in params.yaml; `python -m dfrepro runs` lists them")
+        sub.add_argument("--seed", type=int, help="default: the first of params.yaml")
+
     command("standin", lambda p, _: pipeline.standin(p), "generate the stand-in datasets (params.yaml: scale)")
     sub = command("faces", _faces, "find, follow and crop the faces of a dataset's videos")
     sub.add_argument("--dataset", help="a name under `datasets` in params.yaml")
@@ -60,9 +64,7 @@ def add_to(commands: Any) -> None:
         "cut the real face behind every fake out of the originals' videos (FoCus)",
     )
     sub.add_argument("--dataset", required=True, help="a name under `datasets` in params.yaml")
-    sub = command("train", lambda p, args: pipeline.train(p, args.run, args.seed), "train one run with one seed")
-    sub.add_argument("run", help="a name under `runs` in params.yaml")
-    sub.add_argument("--seed", type=int, required=True)
+    of_run(command("train", lambda p, args: pipeline.train(p, args.run, first(p, args)), "train a run with one seed"))
     sub = command(
         "start", lambda p, args: pipeline.start(p, args.name, args.seed), "train what the runs of one seed begin from"
     )
@@ -71,11 +73,13 @@ def add_to(commands: Any) -> None:
     sub = command("maps", _maps, "make maps of where fakes were forged, and score them against the true masks (FoCus)")
     sub.add_argument("name", help="a name under `maps` in params.yaml")
     sub.add_argument("--seed", type=int, required=True)
-    sub = command(
-        "evaluate", lambda p, args: pipeline.evaluate(p, args.run, args.seed), "score every test set with a run"
+    of_run(
+        command(
+            "evaluate",
+            lambda p, args: pipeline.evaluate(p, args.run, first(p, args)),
+            "score all its test sets with a trained run",
+        )
     )
-    sub.add_argument("run", help="a name under `runs` in params.yaml")
-    sub.add_argument("--seed", type=int, required=True)
     command("grid", lambda p, _: pipeline.grid(p), "note which grid has been run, for the notebooks' stages")
     sub = command("embed", lambda p, args: pipeline.embed(p, args.name), "fit and cache a UMAP embedding")
     sub.add_argument("name")
@@ -88,6 +92,11 @@ def add_to(commands: Any) -> None:
     sub = command("notebook", _notebook, "execute a notebook with papermill")
     sub.add_argument("name", nargs="?", help="such as 01_motivation")
     sub.add_argument("--publish", action="store_true", help="copy the executed outputs into notebooks/")
+
+
+def first(p: Params, args: argparse.Namespace) -> int:
+    """The seed that is asked for, or the first."""
+    return p.seeds[0] if args.seed is None else int(args.seed)
 
 
 def _faces(p: Params, args: argparse.Namespace) -> None:

@@ -41,7 +41,9 @@ def by_kind(drawing: str) -> str:
         if node in kinds and then in kinds and kinds[node] != kinds[then]:
             leads[kinds[node]].add(kinds[then])
     direct = {kind: then - set().union(*(_beyond(other, leads) for other in then)) for kind, then in leads.items()}
-    nodes = [f'  {kind}["{kind}{f" ×{n}" if n > 1 else ""}"]' for kind, n in sorted(count.items())]
+    joined = set(direct) & {kind for kind, then in direct.items() if then} | set().union(*direct.values())
+    nodes = [f'  {kind}["{kind} ×{n}"]' if n > 1 else f"  {kind}" for kind, n in sorted(count.items())]
+    nodes = [node for node in nodes if "[" in node or node.strip() not in joined]  # an arrow names the others
     arrows = [f"  {kind} --> {other}" for kind, then in sorted(direct.items()) for other in sorted(then)]
     return "\n".join(["flowchart LR", *nodes, *arrows, ""])
 

@@ -1,8 +1,9 @@
 """The graph of stages, which exists once: in DVC. What each stage needs, whether it is out of date, and its record.
 
 This is the one module that uses DVC from inside. `Repo`, its `index.graph` and `lock` are public; a stage's `changed`,
-`save`, `commit`, `remove_outs` and `dump_stages`, and the run cache's `restore`, are not: `VERSIONS` names the releases
-with which they are known to do what `dvc repro` does, and tests/jobs/test_graph.py compares the two.
+`save`, `commit`, `remove_outs` and `dump_stages`, a dependency's `get_hash` and the run cache's `restore` are not:
+`VERSIONS` names the releases with which they are known to do what `dvc repro` does, and tests/jobs/test_graph.py
+compares the two.
 """
 
 import logging
@@ -69,6 +70,7 @@ class Pipeline:
             ) from error
         logging.getLogger("dvc").setLevel(logging.ERROR)  # else it speaks of every write of dvc.lock
         self._stages: dict[str, Stage] = {_name(stage): stage for stage in graph}
+        self._begun: dict[str, list[Any]] = {}  # of a stage that is to be made: its dependencies' hashes
         self.nodes = {name: self._node(stage, graph) for name, stage in self._stages.items()}
 
     def __enter__(self) -> "Pipeline":
@@ -128,6 +130,7 @@ class Pipeline:
             try:
                 self._repo.stage_cache.restore(stage)
             except RunCacheNotFoundError:
+                self._begun[name] = [_hash(dep) for dep in stage.deps]
                 return False
         return not self.record([name])
 
@@ -145,6 +148,9 @@ class Pipeline:
             for name in names:
                 stage = self._stages[name]
                 try:
+                    if other := self._changed_since_begun(name):
+                        lacking[name] = f"{other} was changed while it was made"
+                        continue
                     stage.save(run_cache=all(out.use_cache or out.is_metric or out.is_plot for out in stage.outs))
                     stage.commit()
                     stages.append(stage)
@@ -154,6 +160,12 @@ class Pipeline:
                 group = [stage for stage in stages if stage.path == file]
                 group[0].dvcfile.dump_stages(group, update_pipeline=False)
         return lacking
+
+    def _changed_since_begun(self, name: str) -> str:
+        """The first dependency of a stage that is another than when it was found out of date; "" when none is."""
+        deps = self._stages[name].deps
+        before = self._begun.get(name, [None] * len(deps))
+        return next((str(dep) for dep, was in zip(deps, before) if was is not None and was != _hash(dep)), "")
 
     @contextmanager
     def _busy(self) -> Iterator[None]:
@@ -175,6 +187,16 @@ class Pipeline:
             raise WorkbookError(
                 f"DVC did not take it: {error}", where=self.root, remedy="If another DVC command runs here, wait for it"
             ) from error
+
+
+def _hash(dep: Any) -> Any:
+    """A dependency's hash, by DVC; None for one that is not there."""
+    from dvc.exceptions import DvcException
+
+    try:
+        return dep.get_hash() if dep.exists else None
+    except DvcException:
+        return None
 
 
 def _name(stage: "Stage") -> str:

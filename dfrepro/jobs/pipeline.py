@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 from dfrepro import places
 from dfrepro.errors import WorkbookError
-from dfrepro.files import ROOT, atomic_file, atomic_folder, read_json, write_json
+from dfrepro.files import ROOT, atomic_file, atomic_folder, read_json, remove_leftovers, write_json
+from dfrepro.jobs import sources
 from dfrepro.jobs.runner import cores
 from dfrepro.params import OWN, STANDIN, Params
 
@@ -134,9 +135,12 @@ def train(p: Params, run: str, seed: int) -> None:
     """Train one run with one seed."""
     from dfrepro.jobs.train import train_run
 
-    resume = p.artifacts / ".resume" / "runs" / f"{run}-{seed}"
-    with _threads(p):
-        last = train_run(p.spec(run, seed), inputs(p, run, seed), places.run_folder(p, run, seed), resume=resume)
+    spec, needed = p.spec(run, seed), inputs(p, run, seed)
+    made_by_it = [places.maps_folder(p, name, seed) for name, declared in p.maps.items() if declared.run == run]
+    for folder in (places.scores_folder(p, run, seed), *made_by_it):  # killed later on, new weights would keep old ones
+        shutil.rmtree(folder, ignore_errors=True)
+    with _threads(p), _state(p, "runs", f"{run}-{seed}") as resume:
+        last = train_run(spec, needed, places.run_folder(p, run, seed), resume=resume)
     write_json(places.timing_file(p, run, seed), {"train_seconds": last["seconds"]})
 
 
@@ -151,10 +155,16 @@ def start(p: Params, name: str, seed: int) -> None:
             write_json(folder / "none.json", {"start": name, "why": f"scale {p.scale} declares none"})
         return
     spec = p.start_spec(name, seed)
-    with _threads(p):
-        train_run(
-            spec, Inputs(_store(p, spec["data"]["dataset"])), out, resume=p.artifacts / ".resume" / name / str(seed)
-        )
+    with _threads(p), _state(p, "starts", f"{name}-{seed}") as resume:
+        train_run(spec, Inputs(_store(p, spec["data"]["dataset"])), out, resume=resume)
+
+
+@contextmanager
+def _state(p: Params, kind: str, name: str) -> Iterator[Path]:
+    """Where a training keeps its state until it ends: one by other code is not continued."""
+    folder = p.artifacts / ".resume" / kind / name
+    yield sources.resumed_by_this_code(folder)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def inputs(p: Params, run: str, seed: int) -> "Inputs":
@@ -205,8 +215,13 @@ def evaluate(p: Params, run: str, seed: int) -> None:
     """Score every test set of one run with one seed, and write its metrics beside the printed ones' names."""
     trained, out = places.run_folder(p, run, seed), places.scores_folder(p, run, seed)
     metrics = places.results_folder(p) / "metrics" / f"{run}-{seed}.json"
+    p.run(run)
+    if not trained.exists():
+        remedy = f"Run `python -m dfrepro train {run} --seed {seed}`"
+        raise WorkbookError(f"{run} with seed {seed} is not trained", where=trained, remedy=remedy)
     from dfrepro.jobs.evaluate import evaluate_run
 
+    remove_leftovers(out)
     stores = {name: _store(p, name) for name in p.tests(run)}
     reals = {name: other for name in stores if (other := p.datasets[name].reals)}
     if absent := sorted(set(reals.values()) - set(stores)):
@@ -224,6 +239,7 @@ def evaluate(p: Params, run: str, seed: int) -> None:
             frames=sizes.frames,
             conditions=conditions,
             reals=reals,
+            corrupted=sizes.corrupted,
         )
     write_json(metrics, found)
 

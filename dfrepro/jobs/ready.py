@@ -51,6 +51,34 @@ def run(p: Params, name: str, seed: int) -> TrainedRun | None:
     return TrainedRun(name, seed, folder, scored, places.timing_file(p, name, seed))
 
 
+def state(p: Params, name: str, seed: int) -> str:
+    """ "not trained", "stale" (trained on what was declared before), "trained", or "scored". Makes nothing."""
+    folder = places.run_folder(p, name, seed)
+    if not folder.exists():
+        return "not trained"
+    if not _made_from(folder, {"spec": p.spec(name, seed)}):
+        return "stale"
+    return "scored" if (places.scores_folder(p, name, seed) / "scores.parquet").exists() else "trained"
+
+
+def there(p: Params, name: str, seed: int) -> TrainedRun:
+    """A run that has been trained and scored as declared. Raises WorkbookError that says what to do if it has not."""
+    found = state(p, name, seed)
+    if found != "scored":
+        verb, why = {
+            "not trained": ("train", "is not trained"),
+            "stale": ("train", "was trained on what was declared before"),
+            "trained": ("evaluate", "is not scored"),
+        }[found]
+        outside = "" if p.in_grid(name) else " (the core grid leaves it out)"
+        raise WorkbookError(
+            f"{name} with seed {seed} {why}{outside}", where="compare",
+            remedy=f"Run `python -m dfrepro {verb} {name} --seed {seed}`, or with all it needs `... repro {name}`",
+        )  # fmt: skip
+    folder, scored = places.run_folder(p, name, seed), places.scores_folder(p, name, seed)
+    return TrainedRun(name, seed, folder, scored, places.timing_file(p, name, seed))
+
+
 def maps(p: Params, name: str, seed: int) -> "ForgeryMaps | None":
     """Maps of where fakes were forged, made by what is declared now. None where the grid leaves them out."""
     from dfrepro.methods.focus.maps import ForgeryMaps

@@ -8,6 +8,9 @@ A stage that fails is named at the end and stops only what needs it. Killed and 
 what was done is recorded within seconds, and a training continues from its last saved state. A Dask worker that is
 lost loses nothing but time: its stage is given to another worker, which continues from the state in the shared folder;
 after several (Dask's `allowed-failures`) the stage counts as failed. No stage is done by two at once on one machine.
+
+Code that changes meanwhile: a process of this machine that imported the old is replaced, a Dask worker or a notebook's
+kernel refuses, and a stage whose own dependencies changed while it was made is not recorded.
 """
 
 import hashlib
@@ -26,12 +29,14 @@ from typing import Protocol
 
 from dfrepro.errors import WorkbookError
 from dfrepro.files import ROOT
+from dfrepro.jobs import sources
 from dfrepro.jobs.graph import Node, Pipeline, heights
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
 CORES = "DFREPRO_CORES"  # how many processes a stage may start, where the runner shares the cores out
 RECORD_AFTER = 15.0  # seconds: writing dvc.lock takes one of them
 OURS = "python -m dfrepro "
+OLD = "it has imported code that was changed since: "  # what a worker says that lives on
 
 
 class Record(Protocol):
@@ -147,7 +152,12 @@ def run(
                     break
                 name, share, begun = running.pop(future)
                 suspects.discard(name)
-                if why := _failure(future):
+                why = _failure(future)
+                if why.startswith(OLD) and isinstance(executor, ProcessPoolExecutor):
+                    todo.insert(0, name)  # for new processes
+                    executor = None
+                    continue
+                if why:
                     executor = None if _broken(future) else executor
                     report.failed[name] = why
                     print(f"failed: {name}: {why}", file=sys.stderr, flush=True)
@@ -194,6 +204,8 @@ def _do(command: str, cores: int, root: str, perform: Callable[[list[str]], obje
         return _shell(command, root)
     if not Path(root).is_dir() or not ROOT.samefile(root):
         return f"a worker imports dfrepro from {ROOT}; start it in {root}"
+    if files := sources.changed():
+        return f"{OLD}{', '.join(files[:3])}. Restart this worker or kernel"
     try:
         with alone(command), threadpool_limits(1), environment({CORES: str(cores)}):
             perform(command.removeprefix(OURS).split())

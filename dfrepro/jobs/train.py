@@ -6,19 +6,13 @@ kinds of runs are made of is in `dfrepro.train.ingredients`.
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
-from dfrepro.data.dataset import select
-from dfrepro.data.manifest import FaceStore
 from dfrepro.jobs.kinds import method_of
 from dfrepro.train import checkpoint
-from dfrepro.train.draws import window
 from dfrepro.train.ingredients import Inputs, Spec
-
-if TYPE_CHECKING:
-    from dfrepro.train.fit import Validate
 
 
 def train_run(spec: Spec, inputs: Inputs, out: Path, *, resume: Path) -> dict[str, float]:
@@ -28,13 +22,15 @@ def train_run(spec: Spec, inputs: Inputs, out: Path, *, resume: Path) -> dict[st
     """
     from dfrepro.train.fit import Objective, TrainConfig, fit  # what only loads a detector does without
     from dfrepro.train.steps import StepRule
+    from dfrepro.train.validation import in_domain
 
     seed = spec["seed"]
     made = method_of(spec).prepare(started(spec, inputs), inputs)
     images = 2 if spec["data"]["fakes"] != "dataset" else 1  # a draw of pseudo-fakes is a pair
     config = TrainConfig(**spec["training"], seed=seed)
     config = replace(config, batch=config.batch // images)
-    validate = _validation(spec, inputs.store) if config.select == "best_validation" else None
+    faces = None if config.select == "best_validation" else config.validation
+    validate = in_domain(spec, inputs.store, faces) if faces != 0 else None
     objective = Objective(made.loss, StepRule(**spec["step"], seed=seed), refine=made.refine, validate=validate)
     meta = {"spec": spec, "faces": inputs.store.meta}
     name = f"{spec['run']}, seed {seed}"
@@ -59,18 +55,3 @@ def load_detector(folder: Path) -> Any:
     detector: nn.Module = method_of(spec).build(bare)
     checkpoint.load_weights(folder, detector)
     return detector.eval()
-
-
-def _validation(spec: Spec, store: FaceStore) -> "Validate":
-    """Video AUC on the in-domain validation split: the one thing a checkpoint may be chosen by."""
-    from dfrepro.evaluate import metrics
-    from dfrepro.evaluate.predict import predict
-
-    rows = select(store.manifest, split="val", manipulations=spec["data"]["manipulations"])
-    size = window(spec, store.meta)
-
-    def validate(detector: Any) -> float:
-        scores, _ = predict(detector, store, rows, size=size)
-        return metrics.video_auc(scores)
-
-    return validate

@@ -6,6 +6,8 @@ deviation, and images of another size are resized on the device. Nothing of this
 Another detector (PEL, FoCus, ...) is any module whose `forward(images)` returns an `Output`.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -95,6 +97,19 @@ def probe(detector: Detector) -> None:
         network.train(training)
     if output.logits.shape != (1, 2) or not (x.is_meta or torch.allclose(output.logits, whole, rtol=1e-3, atol=1e-4)):
         raise WorkbookError("its logits are not those of its classifier alone", where=where, remedy=remedy)
+
+
+@contextmanager
+def evaluating(detector: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; every module's own mode after it."""
+    training = [module for module in detector.modules() if module.training]
+    detector.eval()
+    try:
+        with torch.no_grad():  # not inference_mode: what a module caches must be fit for the next step
+            yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def build_detector(spec: Backbone, seed: int) -> Detector:

@@ -18,11 +18,11 @@ from safetensors import safe_open
 from dfrepro import params, places
 from dfrepro.data.manifest import FaceStore
 from dfrepro.errors import WorkbookError
-from dfrepro.evaluate import scores
+from dfrepro.evaluate import metrics, scores
 from dfrepro.files import atomic_file, read_json
 from dfrepro.jobs.kinds import method_of
 from dfrepro.params import STANDIN, Params
-from dfrepro.report import ledger
+from dfrepro.report import ledger, operating
 from dfrepro.report.claims import needed_runs
 from dfrepro.report.contrast import level
 from dfrepro.report.effects import Effect
@@ -113,6 +113,7 @@ class Card:
             "## What it was trained on", _table(self._training_data()),
             "## How", _table(self._settings()),
             "## What it scores", self._scores_note(), self._sets(), *self._conditions(),
+            "## At a threshold", self._threshold_note(), self._points(),
             "## Where the workbook uses it", self._uses(),
             "## Limits", "\n".join(f"- {limit}" for limit in self._limits()),
             "## Again", self._again(),
@@ -223,6 +224,27 @@ class Card:
         yield f"Video AUC on `{place}` when the test pictures are altered, ± half the width of the interval:"
         yield _markdown([{column: row.get(column, "") for column in columns} for row in rows.values()])
 
+    @cached_property
+    def validation(self) -> dict[int, pd.DataFrame]:
+        """The scored validation faces of each seed that has them: scorings of older versions do not."""
+        folders = {seed: places.scores_folder(self.p, self.run, seed) for seed in self.seeds}
+        there = {seed: folder for seed, folder in folders.items() if (folder / scores.VALIDATION).is_file()}
+        return {seed: scores.read(folder, scores.VALIDATION) for seed, folder in there.items()}
+
+    def _threshold_note(self) -> str:
+        at = [operating.threshold(table, share) for share in operating.SHARES for table in self.validation.values()]
+        told = "; ".join(f"{each.passed} of {each.reals} at {each.share:.0%}" for each in at if each is not None)
+        passed = f" (videos that pass, by seed: {told})" if told else ": there are none, score the run again"
+        return (
+            "Shares of videos called fake at the thresholds that let 1 % and 5 % of the validation reals of its own "
+            f"set pass as fake{passed}. *TPR* is found where the test set itself sets the threshold, which nobody can "
+            f"do in use. The calibration error is of P(fake), in {metrics.BINS} bins. In brackets 95 % intervals."
+        )
+
+    def _points(self) -> str:
+        table = operating.points(self.scores, self.validation, operating.places_of(self.scores))
+        return _markdown([{"set": f"`{place}`"} | row.to_dict() for place, row in table.iterrows()])
+
     # --- around them --------------------------------------------------------------------------------------------------
 
     def _uses(self) -> str:
@@ -248,7 +270,7 @@ class Card:
             yield "Trained from scratch; the papers begin from pretrained weights."
         for name, counts in self._lost():
             yield f"`{name}`: {counts['skipped']} of {counts['videos']} videos gave no face and are in no figure."
-        yield "No checkpoint was chosen, and no threshold set, on a test set; .5 is where training put it."
+        yield "No checkpoint was chosen on a test set, and no threshold but those of TPR; .5 is where training put it."
 
     def _lost(self) -> Iterator[tuple[str, dict[str, int]]]:
         for name in self.p.tests(self.run):

@@ -46,13 +46,20 @@ def needed_runs(papers_root: Path = PAPERS) -> dict[str, list[str]]:
 
 
 def write_claims(
-    evidence: Evidence, out: Path, papers_root: Path = PAPERS, *, about: Mapping[str, Any] | None = None
+    evidence: Evidence,
+    out: Path,
+    papers_root: Path = PAPERS,
+    *,
+    about: Mapping[str, Any] | None = None,
+    former: Mapping[str, dict[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
     """Judge every claim on `evidence`, write `out` (claims.json) and return the verdicts.
 
-    `about` says what was measured where (scale, grid, seeds, data) and stands at the head of the file.
+    `about` says what was measured where (scale, grid, seeds, data) and stands at the head of the file. `former`:
+    verdicts by title, of another study, for claims that this evidence has no run of.
     """
     verdicts = [as_dict(judge(claim, evidence)) for claim in load_claims(papers_root)]
+    verdicts = [(former or {}).get(v["title"], v) if v["verdict"] == "not run" else v for v in verdicts]
     counts = Counter(verdict["verdict"] for verdict in verdicts)
     head = {"about": dict(about or {}), "counts": {name: counts[name] for name in VERDICTS}}
     write_json(out, head | {"claims": verdicts})

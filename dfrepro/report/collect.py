@@ -22,7 +22,6 @@ from dfrepro.report.evidence import KEYS, VIDEO, Evidence
 from dfrepro.report.people import COLUMNS
 
 MEASURED = ["dataset", "metric", "value"]
-MAPS = "focus-map-"  # maps are measured under this name, with a network or without (papers/focus)
 
 
 def evidence(p: Params) -> Evidence:
@@ -54,7 +53,7 @@ def kept(p: Params, folder: Path) -> Evidence:
 
 
 def _evidence(p: Params, measured: pd.DataFrame, scores: pd.DataFrame | None) -> Evidence:
-    networks = {f"{MAPS}{name}": maps.run or "" for name, maps in p.maps.items()}
+    networks = {f"{places.MAPS}{name}": maps.run or "" for name, maps in p.maps.items()}
     supervisors = {name: p.maps[run.detector.maps].run or "" for name, run in p.runs.items() if run.detector.maps}
     return Evidence(measured, scores, trained_on=p.trained_on, networks=networks, supervisors=supervisors)
 
@@ -125,7 +124,7 @@ def measured(p: Params) -> pd.DataFrame:
     parts = [pd.DataFrame(columns=["run", "seed", *MEASURED])]
     for name in p.maps:
         for seed in p.seeds:
-            parts += _read(places.maps_folder(p, name, seed), f"{MAPS}{name}", seed)
+            parts += _read(places.maps_folder(p, name, seed), f"{places.MAPS}{name}", seed)
     for run, seed, folder in _scored(p):
         parts += _read(folder, run, seed)
         told = _training(p, run, seed)

@@ -3,7 +3,7 @@
 A simulated study has `cells` methods and one baseline, `seeds` trainings of each, and two test sets of `groups` groups
 of people, each with two reals and two fakes. Margins are the sum of what a person, a video, a method on a video, a
 seed on a whole set and a seed on a video do, so that AUCs agree within people, between methods and between seeds as
-trained detectors' do. `python -m dfrepro.report.coverage` writes the table of docs/verdicts.md.
+trained detectors' do. `python -m dfrepro.report.coverage` prints the table of docs/tables/coverage.csv.
 """
 
 from collections.abc import Iterator

@@ -9,8 +9,10 @@ from dfrepro.errors import WorkbookError
 from dfrepro.files import read_json
 from dfrepro.params import ABSENT, STANDIN, Params
 from dfrepro.report import collect
-from dfrepro.report.claims import write_claims
+from dfrepro.report.claims import as_dict, write_claims
 from dfrepro.report.evidence import Evidence
+from dfrepro.report.schema import load_claims
+from dfrepro.report.verdict import DECIDED, judge
 
 
 def present(p: Params) -> list[dict[str, Any]]:
@@ -26,15 +28,28 @@ def present(p: Params) -> list[dict[str, Any]]:
     return verdicts
 
 
-def study() -> list[dict[str, Any]]:
-    """The study's verdicts from the evidence in git alone: written to results/study/claims.json, and returned."""
-    evidence = study_evidence()
-    if evidence is None:
+def study(about: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    """The study's verdicts from the evidence in git alone: written to results/study/claims.json, and returned.
+
+    about: scale, grid, seeds and data, where another claims.json stands there than of this evidence.
+    """
+    path = places.STUDY / "claims.json"
+    if about is None and not path.exists():
         raise WorkbookError(
             "no study is there", where=places.STUDY, remedy="Run `make study`, or check out what git holds"
         )
-    path = places.STUDY / "claims.json"
-    return write_claims(evidence, path, about=read_json(path)["about"])
+    about = about or read_json(path)["about"]
+    return write_claims(_evidence(places.STUDY, about), path, about=about, former=former())
+
+
+def former() -> dict[str, dict[str, Any]]:
+    """The claims, by title, that the former study decided, judged by the present rules.
+
+    They stand where the study has not come to a claim yet, and say so (`former`).
+    """
+    evidence = former_evidence()
+    judged = [] if evidence is None else [as_dict(judge(claim, evidence)) for claim in load_claims()]
+    return {each["title"]: each | {"former": True} for each in judged if each["verdict"] in DECIDED}
 
 
 def study_evidence() -> Evidence | None:
@@ -42,8 +57,16 @@ def study_evidence() -> Evidence | None:
     return _evidence_of(places.STUDY) if (places.STUDY / "claims.json").exists() else None
 
 
+def former_evidence() -> Evidence | None:
+    """The former study's evidence, for what the study has not come to yet; None where there is none."""
+    return _evidence_of(places.FORMER) if (places.FORMER / "claims.json").exists() else None
+
+
 @cache
 def _evidence_of(study: Path) -> Evidence:
-    about = read_json(study / "claims.json")["about"]
+    return _evidence(study, read_json(study / "claims.json")["about"])
+
+
+def _evidence(study: Path, about: dict[str, Any]) -> Evidence:
     p = params.load(**{name: about[name] for name in ("scale", "grid", "seeds")})
     return collect.kept(p, study / "evidence")

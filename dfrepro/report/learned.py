@@ -18,6 +18,7 @@ Claim = Mapping[str, Any]
 Found = Mapping[Verdict, Sequence[Claim]]  # a paper's claims by verdict
 TITLES = {"pim": "PIM, DualFlat", **{paper: NAMES[paper] for paper in ("pel", "fia_usa", "focus", "fpg")}}
 MOST = 2  # claims of one verdict that are told with their statement; the others with their numbers
+SHOWN = 6  # titles of claims in a row
 CAUSES = {  # a part of a reason (dfrepro.report.gates, .verdict), and what it means
     r"has not learned": "a network has not learned",
     r"ranks too little": "a baseline is close to chance",
@@ -29,6 +30,9 @@ CAUSES = {  # a part of a reason (dfrepro.report.gates, .verdict), and what it m
     r"the control does the same": "a control without the method's idea gains as much",
     ONE_SEED: "there is one seed only",
 }
+SHORTER = (
+    (r" its own set", ""), (r" on .*, (below|above) ([\d.]+): .*", r", \1 \2"), (r" on [^(]*\((\w+)\)", r" (\1)"),
+)  # fmt: skip
 PAGE = """# What we learned
 
 From the study's claims.json{about}, by `python -m dfrepro readme`. Effects are positive as the paper claims, with 95 %
@@ -60,8 +64,28 @@ def page(written: Mapping[str, Any]) -> str:
     said = f" (scale {about['scale']}, {len(about['seeds'])} seeds)" if about.get("seeds") else ""
     lines = [PAGE.format(about=said)]
     for paper, title in TITLES.items():
-        lines += [f"## {title}", "", *(f"- {each}" for each in sentences(paper, written["claims"])), ""]
+        lines += [
+            f"## [{title}](../papers/{paper}/README.md)",
+            "",
+            *(f"- {each}" for each in sentences(paper, written["claims"])),
+            "",
+        ]
     return "\n".join(lines)
+
+
+def line(paper: str, claims: Sequence[Claim]) -> str:
+    """One sentence of README: the first claim that was decided, or what stood in the way of most."""
+    own = [claim for claim in claims if claim["paper"] == paper]
+    for verdict in ("confirmed", "refuted", "smaller than printed"):
+        for claim in own:
+            if claim["verdict"] == verdict:
+                said = re.split(r"[:;] ", claim["statement"].rstrip("."))[0]
+                return f"**{NAMES[paper]}**: {verdict}, “{said}”{_numbers(claim)}."
+    absent = sum(claim["verdict"] == "not run" for claim in own)
+    closed = [claim for claim in own if claim["verdict"] == "not decidable here"]
+    why = f" ({_because(closed, 1)[2:]})" if closed else ""
+    said = f"of {len(own)} claims {absent} are not run, {len(closed)} not decidable here{why}"
+    return f"**{NAMES[paper]}**: nothing is decided yet; {said}."
 
 
 def brief(claim: Claim) -> str:
@@ -70,9 +94,16 @@ def brief(claim: Claim) -> str:
         return str(re.split(r"[;:.] ", claim["reason"])[0])
     if claim["missing"]:
         first, *more = dict.fromkeys(each for missing in claim["missing"] for each in missing.split(", "))
-        return f"missing: {first}" + (f", {len(more)} more" if more else "")
+        return f"missing: {_short(first)}" + (f", {len(more)} more" if more else "")
     first, *more = re.sub(r" \((?!AUC|loss)[^()]* [^()]*\)", "", claim["reason"]).split("; ")
-    return f"{first}; {len(more)} more" if more else first
+    return f"{_short(first)}; {len(more)} more" if more else _short(first)
+
+
+def _short(reason: str) -> str:
+    """Without the test sets, which stand in claims.yaml."""
+    for pattern, said in SHORTER:
+        reason = re.sub(pattern, said, reason)
+    return reason
 
 
 def _counts(paper: str, found: Found) -> str:
@@ -96,7 +127,10 @@ def _listed(claims: Sequence[Claim]) -> str:
 def _numbers(claim: Claim) -> str:
     """': +0.012 [-0.030, +0.050] (printed +0.020)', as far as there are such numbers."""
     printed = effect(claim["printed_effect"], None, digits(claim))
-    shown = here(claim) + (f" (printed {printed})" if printed and here(claim) else "")
+    said = [f"printed {printed}"] * bool(printed) + ["in the former study, on other stand-in videos"] * bool(
+        claim.get("former")
+    )
+    shown = here(claim) + (f" ({'; '.join(said)})" if said and here(claim) else "")
     return f": {shown}" if shown else ""
 
 
@@ -142,14 +176,17 @@ def _lacking(claim: Claim) -> list[str]:
 
 
 def _titles(claims: Sequence[Claim]) -> str:
-    """The titles of one paper's claims, its name once: "PIM 9, 10 and 20"."""
-    return _and([claims[0]["title"], *(claim["title"].rpartition(" ")[2] for claim in claims[1:])])
+    """The titles of one paper's claims, its name once: "PIM 9, 10 and 20"; of many, the first and their number."""
+    numbers = [claim["title"].rpartition(" ")[2] for claim in claims[1:]]
+    if len(claims) > SHOWN:
+        return f"{claims[0]['title']} and {len(numbers)} more"
+    return _and([claims[0]["title"], *numbers])
 
 
-def _because(claims: Sequence[Claim]) -> str:
+def _because(claims: Sequence[Claim], most: int | None = None) -> str:
     """': in 3 a control was not run, in 2 a network has not learned', the most frequent first."""
     why = Counter(cause for c in claims for pattern, cause in CAUSES.items() if re.search(pattern, c["reason"]))
-    return ": " + ", ".join(f"in {n} {cause}" for cause, n in why.most_common()) if why else ""
+    return ": " + ", ".join(f"in {n} {cause}" for cause, n in why.most_common(most)) if why else ""
 
 
 def _meaning(found: Found) -> str:

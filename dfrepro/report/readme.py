@@ -76,20 +76,25 @@ def draw(figures: Path, root: Path = ROOT) -> list[str]:
 
 
 def counts(written: Mapping[str, Any]) -> str:
-    """Markdown: how many claims of each paper have which verdict."""
-    lines = ["| paper | " + " | ".join(VERDICTS) + " |", "|---|" + "--:|" * len(VERDICTS)]
+    """Markdown: how many claims of each paper have which verdict, and a line on each."""
+    lines = ["|paper|" + "|".join(VERDICTS) + "|", "|---|" + "--:|" * len(VERDICTS)]
     for paper, title in learned.TITLES.items():
         found = [claim["verdict"] for claim in written["claims"] if claim["paper"] == paper]
-        lines.append(f"| {title} | " + " | ".join(str(found.count(verdict)) for verdict in VERDICTS) + " |")
-    return "\n".join([*lines, ""])
+        lines.append(f"|{title}|" + "|".join(str(found.count(verdict)) for verdict in VERDICTS) + "|")
+    said = [f"- {learned.line(paper, written['claims'])}" for paper in learned.TITLES]
+    return "\n".join([*lines, "", *said, ""])
 
 
 def page(written: Mapping[str, Any]) -> str:
     """docs/claims.md: a section a paper, a row a claim with its effect, verdict and reason."""
     lines = [PAGE]
     for paper, title in learned.TITLES.items():
-        lines += [f"## {title}", "", "| claim | | printed | here [95 %] | seeds | verdict | because |"]
-        lines += ["|---|---|--:|--:|--:|---|---|"]
+        lines += [
+            f"## {title}",
+            "",
+            "|claim||printed|here [95 %]|seeds|verdict|because|",
+            "|---|---|--:|--:|--:|---|---|",
+        ]
         lines += [_row(claim) for claim in written["claims"] if claim["paper"] == paper] + [""]
     return "\n".join(lines)
 
@@ -97,6 +102,7 @@ def page(written: Mapping[str, Any]) -> str:
 def _row(claim: Mapping[str, Any]) -> str:
     cells = [
         claim["title"], claim["statement"], effect(claim["printed_effect"], None, digits(claim)) or "no figure",
-        here(claim), _seeds(claim), claim["verdict"], learned.brief(claim),
+        here(claim), _seeds(claim), claim["verdict"] + " (former study)" * bool(claim.get("former")),
+        learned.brief(claim),
     ]  # fmt: skip
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "|" + "|".join(cell.replace("|", "\\|") for cell in cells) + "|"

@@ -34,6 +34,7 @@ Verdict = Literal[
 VERDICTS: tuple[Verdict, ...] = (
     "confirmed", "refuted", "smaller than printed", "inconclusive", "not decidable here", "not testable", "not run",
 )  # fmt: skip
+DECIDED = VERDICTS[:3]
 JUDGED = VERDICTS[:4]  # those that an interval decides
 NO_INTERVAL = "one seed and no scores of videos: no interval can be given"
 ONE_SEED = "one seed: other seeds are in no interval"

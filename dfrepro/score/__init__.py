@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -27,12 +27,13 @@ from dfrepro.errors import WorkbookError, plain
 from dfrepro.files import ROOT, atomic_folder
 from dfrepro.params import STANDIN, Params
 from dfrepro.score.inputs import Found, Input, find
-from dfrepro.score.results import FRAMES, JSON, VIDEOS, Frame, Note, Result, ranked, write
+from dfrepro.score.results import FRAMES, JSON, VIDEOS, Frame, Note, Person, Result, ranked, write
 from dfrepro.train import checkpoint
 
 if TYPE_CHECKING:
     from dfrepro.data.manifest import FaceStore
 
+Faces = Literal["highest", "mean"]
 ALL, NONE, SOME = 0, 1, 3  # exit status; 2 is a mistake that stops the command (dfrepro.__main__)
 PAGE = "page.html"
 
@@ -48,18 +49,18 @@ WARNING_SMOKE = "This is a run at smoke scale, a few steps of training that show
 # Extraction's remedies are for whoever builds a dataset; these, by the same problem, for whoever brings a video
 REMEDIES = {
     "Look at it; leave it out or give its landmarks": "Give one in which the face is larger, and looks to the camera",
-    "If the manipulated face is another one, leave the video out": "To score another one, cut the picture to it",
 }
 
 
 def score(
     p: Params, path: Path, run: str, *, seed: int | None = None, out: Path | None = None, frames: int = 32,
-    console: Console | None = None,
+    faces: Faces = "highest", console: Console | None = None,
 ) -> int:  # fmt: skip
     """Score what lies at `path` with a trained run; print a table, and write page, JSON and CSV into `out`.
 
     seed: default, the lowest that is trained. out: default, below build/score; replaced as a whole. frames: of a video,
-    equally spaced. Returns the exit status: 0, every input was scored; 1, none was; 3, some were not. Raises
+    equally spaced. faces: everyone in view is scored, and an input's score is the highest or the mean of theirs.
+    Returns the exit status: 0, every input was scored; 1, none was; 3, some were not. Raises
     `WorkbookError` where there is no such run or path, a folder holds no video or picture, or `out` holds other files.
     """
     console = console or Console(highlight=False)
@@ -67,7 +68,7 @@ def score(
     found = find(path)
     out = _checked(out or _default_out(path, trained))
     with atomic_folder(out) as folder, TemporaryDirectory(dir=folder, prefix=".faces-") as scratch:
-        about, results = _score_all(p, trained, found, frames, Path(scratch), folder)
+        about, results = _score_all(p, trained, found, frames, faces, Path(scratch), folder)
         write(folder, about, results)
     _print(console, about, results, found, out)
     scored = [result.score is not None for result in results]
@@ -100,7 +101,7 @@ def _trained(p: Params) -> dict[str, list[int]]:
 
 
 def _score_all(
-    p: Params, trained: Path, found: Found, n_frames: int, scratch: Path, folder: Path
+    p: Params, trained: Path, found: Found, n_frames: int, faces: Faces, scratch: Path, folder: Path
 ) -> tuple[dict[str, Any], list[Result]]:
     from dfrepro.evaluate.predict import predict
     from dfrepro.jobs.train import load_detector
@@ -113,8 +114,8 @@ def _score_all(
     side = window(meta["spec"], store.meta)
     detector = load_detector(trained)
     scores = predict(detector, store, np.arange(len(store)), size=side, batch=p.sizes.evaluation.batch).frames
-    about = _about(trained, meta, store, side)
-    results = _results(found, store, scores, side)
+    about = _about(trained, meta, store, side) | {"score": f"{faces} of the faces in view"}
+    results = _results(found, store, scores, side, faces)
     shots = take(found.inputs, results, store, detector, side)
     (folder / PAGE).write_text(render(about, results, shots, found.others), encoding="utf-8")
     return about, results
@@ -135,7 +136,7 @@ def _faces(p: Params, cut: dict[str, Any], inputs: Sequence[Input], n_frames: in
     workers = 1 if len(videos) == 1 else max(2, min(cpu_count(), len(videos)))
     return extract(
         videos, scratch / "store", n_frames=n_frames, size=cut["size"], margin=cut["margin"], predictor=predictor,
-        workers=workers, resume=scratch / "shards",
+        workers=workers, resume=scratch / "shards", everyone=True,
     )  # fmt: skip
 
 
@@ -143,9 +144,8 @@ def _key(number: int) -> str:
     return f"{number:06d}"  # sorted as text in the order of the inputs
 
 
-def _results(found: Found, store: "FaceStore", scores: pd.DataFrame, side: int) -> list[Result]:
-    means = scores.groupby("video")["margin"].mean()
-    rows = scores.groupby("video").indices
+def _results(found: Found, store: "FaceStore", scores: pd.DataFrame, side: int, faces: Faces) -> list[Result]:
+    seen = _frames(store, scores, side)
     notes: dict[str, list[Note]] = {}
     for entry in store.report["videos"]:
         remedy = REMEDIES.get(entry["remedy"], plain(entry["remedy"]))
@@ -153,19 +153,34 @@ def _results(found: Found, store: "FaceStore", scores: pd.DataFrame, side: int) 
         notes.setdefault(entry["key"][2], []).append(note)
     results = []
     for i, given in enumerate(found.inputs):
-        places = rows.get(_key(i), ())
-        seen = tuple(
-            Frame(int(scores["frame"].iat[row]), *_with_p(scores["margin"].iat[row]), _seen_box(store, row, side))
-            for row in places
-        )
-        margin, p_fake = _with_p(means[_key(i)]) if seen else (None, None)
-        results.append(
-            Result(i + 1, given.name, str(given.path), given.kind, margin, p_fake, seen, tuple(notes.get(_key(i), ())))
-        )
+        shown = tuple(seen.get(_key(i), ()))
+        people = _people(shown)
+        margins = [person.margin for person in people]
+        pooled = float(np.max(margins) if faces == "highest" else np.mean(margins)) if people else None
+        margin, p_fake = (None, None) if pooled is None else _with_p(pooled)
+        told = tuple(notes.get(_key(i), ()))
+        results.append(Result(i + 1, given.name, str(given.path), given.kind, margin, p_fake, shown, told, people))
     for each in found.closed:
         note = Note(each.reason, "Score it by itself")
         results.append(Result(len(results) + 1, each.name, str(each.path), "folder", None, None, (), (note,)))
     return results
+
+
+def _frames(store: "FaceStore", scores: pd.DataFrame, side: int) -> dict[str, list[Frame]]:
+    """The faces of every input by its key, in the order of the store."""
+    seen: dict[str, list[Frame]] = {}
+    for row, (video, frame, margin) in enumerate(zip(scores["video"], scores["frame"], scores["margin"])):
+        key, _, number = video.partition("#")
+        box = _seen_box(store, row, side)
+        seen.setdefault(key, []).append(Frame(int(frame), *_with_p(margin), box, int(number or 1)))
+    return seen
+
+
+def _people(frames: Sequence[Frame]) -> tuple[Person, ...]:
+    margins: dict[int, list[float]] = {}
+    for frame in frames:
+        margins.setdefault(frame.face, []).append(frame.margin)
+    return tuple(Person(face, *_with_p(float(np.mean(of))), len(of)) for face, of in sorted(margins.items()))
 
 
 def _with_p(margin: float) -> tuple[float, float]:
@@ -264,8 +279,15 @@ def _print(console: Console, about: dict[str, Any], results: Sequence[Result], f
 def _row(result: Result) -> list[Text]:
     told = [note for note in result.notes if note.remedy != "Nothing to do"]  # the page and the JSON have them all
     notes = Text("").join(Text(f"\n{note.reason}. {note.remedy}", "dim") for note in told)
-    name = Text(result.name) + notes
+    name = Text(result.name) + Text(_by_face(result), "dim") + notes
     if result.score is None:
         return [Text("none", "red"), Text(""), Text(""), Text("0"), name]
-    ends = ["", ""] if len(result.frames) == 1 else [f"{result.lowest:.3f}", f"{result.highest:.3f}"]
+    ends = ["", ""] if result.lowest == result.highest else [f"{result.lowest:.3f}", f"{result.highest:.3f}"]
     return [Text(f"{result.score:.3f}", "bold"), *map(Text, ends), Text(str(len(result.frames))), name]
+
+
+def _by_face(result: Result) -> str:
+    """Everyone's score, where there are several, left to right as they were numbered."""
+    if len(result.people) < 2:
+        return ""
+    return f"\n{len(result.people)} faces: " + ", ".join(f"{person.score:.3f}" for person in result.people)

@@ -10,6 +10,7 @@ from dfrepro.data.media import IMAGE_SUFFIXES, natural
 from dfrepro.errors import WorkbookError, plain
 
 MORE_VIDEOS = frozenset({".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".mts", ".3gp", ".ogv", ".gif"})
+MORE_PICTURES = frozenset({".heic", ".heif", ".avif", ".jfif", ".jpe", ".mpo"})
 TARS = (".tar", ".tar.gz", ".tgz")
 
 
@@ -87,7 +88,7 @@ def _search(top: Path) -> Found:
 
 def _is_ours(name: str) -> bool:
     suffix = os.path.splitext(name)[1].lower()
-    known = suffix in VIDEO_SUFFIXES | MORE_VIDEOS | IMAGE_SUFFIXES or name.lower().endswith(TARS)
+    known = suffix in VIDEO_SUFFIXES | MORE_VIDEOS | IMAGE_SUFFIXES | MORE_PICTURES or name.lower().endswith(TARS)
     return known and not name.startswith(".")
 
 
@@ -95,4 +96,4 @@ def _kind(name: str) -> Kind:
     """How extraction opens it. Whether a "video" is one is told by its content."""
     if name.lower().endswith(TARS):
         return "tar"
-    return "image" if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES else "video"
+    return "image" if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES | MORE_PICTURES else "video"

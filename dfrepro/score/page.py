@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from dfrepro.score.pictures import Shots
-from dfrepro.score.results import Result, ranked
+from dfrepro.score.results import Frame, Result, ranked
 
 TEMPLATE = Path(__file__).with_name("page.html")
 WIDTH, HEIGHT = 1000, 100  # of a timeline's own coordinates; it is stretched to the page
@@ -19,10 +19,12 @@ WIDTH, HEIGHT = 1000, 100  # of a timeline's own coordinates; it is stretched to
 
 @dataclass(frozen=True)
 class Timeline:
-    """An SVG's numbers: `line` is its path; `dots` are x, y and what they say; `gaps` x of frames without a score."""
+    """An SVG's numbers: `line` is its path; `dots` are x, y and what they say, of `frames`; `gaps` x of frames without
+    a score."""
 
     line: str
     dots: tuple[tuple[float, float, str], ...]
+    frames: tuple[Frame, ...]
     gaps: tuple[float, ...]
     mean: float
     count: int
@@ -48,16 +50,17 @@ def render(about: Mapping[str, Any], results: Sequence[Result], shots: Mapping[i
 
 
 def timeline(result: Result, count: int) -> Timeline | None:
-    """The scores of a clip's frames over its `count` frames; None for a single picture."""
+    """The scores of a clip's leading face over its `count` frames; None for a single picture."""
     if count < 2 or result.score is None:
         return None
+    frames = tuple(frame for frame in result.frames if frame.face == result.leading)
     dots = tuple(
         (_x(frame.frame, count), round(HEIGHT * (1 - frame.score), 2), f"frame {frame.frame}: {frame.score:.3f}")
-        for frame in result.frames
+        for frame in frames
     )
     line = "M" + " L".join(f"{x} {y}" for x, y, _ in dots)
     gaps = tuple(_x(index, count) for index in sorted({i for note in result.notes for i in note.frames}))
-    return Timeline(line, dots, gaps, round(HEIGHT * (1 - result.score), 2), count)
+    return Timeline(line, dots, frames, gaps, round(HEIGHT * (1 - result.score), 2), count)
 
 
 def _x(frame: int, count: int) -> float:

@@ -85,7 +85,7 @@ def _shots(given: Input, frames: Sequence[Frame], faces: np.ndarray, detector: n
     shots = [
         Shot(
             frame,
-            wholes.get(frame.frame),
+            wholes.get(frame),
             _uri(_fitted(face, FACE)),
             {title: _uri(_glowing(face, of[i])) if of[i].any() else None for title, of in maps.items()},
         )
@@ -94,14 +94,15 @@ def _shots(given: Input, frames: Sequence[Frame], faces: np.ndarray, detector: n
     return Shots(count, tuple(shots))
 
 
-def _wholes(given: Input, frames: Sequence[Frame]) -> tuple[int, dict[int, Whole]]:
+def _wholes(given: Input, frames: Sequence[Frame]) -> tuple[int, dict[Frame, Whole]]:
     """How many frames the source has, and pictures of these; none of a source that can no longer be read."""
-    boxes = {frame.frame: frame.box for frame in frames}
+    wanted = sorted({frame.frame for frame in frames})
     try:
         with open_media(given.path, given.kind) as media:
-            return media.count, {i: _whole(rgb, boxes[i]) for i, rgb in media.read(sorted(boxes))}
+            read = media.read(wanted)
+            return media.count, {f: _whole(rgb, f.box) for i, rgb in read for f in frames if f.frame == i}
     except (WorkbookError, OSError):
-        return max(boxes) + 1, {}
+        return wanted[-1] + 1, {}
 
 
 def _whole(rgb: np.ndarray, box: tuple[float, float, float, float]) -> Whole:

@@ -4,11 +4,9 @@
 that a kill leaves the last state or the one before it, never half of one.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +17,9 @@ from torch import Tensor, nn
 
 from dfrepro import __version__
 from dfrepro.errors import WorkbookError
-from dfrepro.files import ROOT, atomic_file, read_json, remove_leftovers, write_json
+from dfrepro.files import atomic_file, read_json, remove_leftovers, write_json
 
 WEIGHTS, META = "model.safetensors", "meta.json"
-CODE = ("data", "forge", "jobs/kinds.py", "jobs/train.py", "methods", "nets", "train")  # what dvc.yaml has of dfrepro/
 
 
 def save(folder: Path, model: nn.Module, meta: Mapping[str, Any]) -> None:
@@ -66,7 +63,7 @@ def load_weights(folder: Path | str, model: nn.Module) -> None:
 class ResumeState:
     """A training between two steps: tensors by name and plain values.
 
-    `run` identifies the training: a state of another one, or of other code, is not taken.
+    `run` identifies the training: a state of another one is not taken.
     """
 
     tensors: dict[str, Tensor]
@@ -79,7 +76,7 @@ class ResumeState:
 
     @classmethod
     def load(cls, path: Path, run: Mapping[str, Any]) -> "ResumeState | None":
-        """The state at `path`; None when there is none, it is damaged, or it belongs to another run or other code.
+        """The state at `path`; None when there is none, it is damaged, or it belongs to another run.
 
         Starting over ends in the same weights, so nothing is worth an error here. What a kill left behind is removed.
         """
@@ -135,17 +132,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _identity(run: Mapping[str, Any]) -> str:
-    return json.dumps({"code": code_digest(), **run}, sort_keys=True, default=str)
-
-
-@cache
-def code_digest(library: Path = ROOT / "dfrepro") -> str:
-    """SHA-256 of the source files that trainings depend on, names and contents, as they are at the first call."""
-    digest = hashlib.sha256()
-    for path in sorted(file for name in CODE for file in [library / name, *(library / name).rglob("*.py")]):
-        if path.is_file():
-            digest.update(f"{path.relative_to(library).as_posix()} {path.stat().st_size} ".encode() + path.read_bytes())
-    return digest.hexdigest()
+    return json.dumps(run, sort_keys=True, default=str)
 
 
 def _damaged(path: Path, error: object) -> WorkbookError:

@@ -24,15 +24,18 @@ from tqdm.auto import tqdm
 from dfrepro.data.dataset import Batch, FaceDataset, batches
 from dfrepro.errors import WorkbookError
 from dfrepro.files import atomic_folder, remove_leftovers
+from dfrepro.nets.detector import evaluating
 from dfrepro.nets.trunk import seed_generators
 from dfrepro.settings import CHECKED, Training
 from dfrepro.train import checkpoint
 from dfrepro.train.checkpoint import ResumeState
+from dfrepro.train.interrupt import interruptible
 from dfrepro.train.steps import Loss, Step, StepRule
 
 Refine = Callable[[nn.Module, Batch, torch.Generator], Batch]  # a look at the network before the step (FPG)
 Validate = Callable[[nn.Module], float]  # the higher, the better
 CONSTANT = 0.75  # share of the steps before "constant_then_linear" falls
+LOOKS = 12  # at the validation faces in a training: more cost time and tell no more
 
 
 @checked(frozen=True, config=CHECKED)
@@ -40,8 +43,9 @@ class TrainConfig(Training):
     """A run's settings, and what its process adds.
 
     `batch` counts draws here, of which one of pseudo-fakes is a pair. threads: torch's CPU threads, 0 leaves them.
-    save_seconds: how often the state for a resume is written. log_every: how many steps may pass between two looks at
-    the loss (each waits for the device).
+    select: "best_validation" validates after every epoch; else it is done after every k-th and the last, at most
+    `LOOKS` times or so, and decides nothing. save_seconds: how often the state for a resume is written. log_every: how
+    many steps may pass between two looks at the loss (each waits for the device).
     """
 
     seed: int = 0
@@ -189,7 +193,8 @@ class _Loop:
         config, progress, images = self.config, self.progress, 0
         saved = time.monotonic()
         silent = {} if self.fabric.is_global_zero else {"disable": True}  # else TQDM_DISABLE decides
-        with tqdm(total=self.steps, initial=progress.step, desc=self.name, unit="step", **silent) as bar:
+        bar = tqdm(total=self.steps, initial=progress.step, desc=self.name, unit="step", **silent)
+        with bar, interruptible() as asked_to_stop:
             for micro in self._batches():
                 images += self._take(micro)
                 progress.step += 1
@@ -203,6 +208,10 @@ class _Loop:
                     self._collect()
                     self._save()
                     saved = time.monotonic()
+                if asked_to_stop() and progress.step < self.steps:
+                    self._collect()
+                    self._save()
+                    raise KeyboardInterrupt(f"{self.name} is saved at step {progress.step} of {self.steps}")
         return images
 
     def _take(self, micro: list[Batch]) -> int:
@@ -266,7 +275,7 @@ class _Loop:
             means = {key: self._over_ranks(mean) for key, mean in means.items()}
         line = {"epoch": progress.step // self.per_epoch, "step": progress.step, **means}
         line["lr"] = float(self.optimizer.param_groups[0]["lr"])
-        if self.objective.validate is not None:
+        if self._looks_after(progress.step // self.per_epoch):
             line["validation"] = self._validate()
         progress.history.append(line)
         progress.totals = {}
@@ -276,12 +285,16 @@ class _Loop:
         mean: Tensor = self.fabric.all_reduce(torch.tensor(value))  # type: ignore[assignment]
         return float(mean)
 
+    def _looks_after(self, epoch: int) -> bool:
+        """Whether the validation faces are looked at after `epoch` (1-based): every k-th, and the last."""
+        epochs = self.config.epochs
+        every = 1 if self.config.select == "best_validation" else math.ceil(epochs / LOOKS)
+        return self.objective.validate is not None and (epoch % every == 0 or epoch == epochs)
+
     def _validate(self) -> float:
         assert self.objective.validate is not None
-        self.detector.eval()
-        with torch.no_grad():
+        with evaluating(self.detector):
             value = float(self.objective.validate(self.detector))
-        self.detector.train()
         if self.config.select == "best_validation" and value > self.progress.best:
             weights = {name: tensor.detach().clone() for name, tensor in self.detector.state_dict().items()}
             self.progress.best, self.progress.best_weights = value, weights

@@ -34,7 +34,7 @@ def test_a_step_is_priced_by_its_rule():
 
 def test_twice_the_speed_is_half_the_hours_of_everything():
     slow, fast = (table(P, dict.fromkeys(ROLES, speed), COSTS) for speed in (100.0, 200.0))
-    last = [float(text.split("| **all** |")[1].split("|")[3]) for text in (slow, fast)]
+    last = [float(text.split("|**all**|")[1].split("|")[3]) for text in (slow, fast)]
     assert last[0] == pytest.approx(2 * last[1], rel=0.01)
 
 

@@ -1,10 +1,11 @@
-"""The book piece by piece: formulas, the gallery, links. The whole of it, in a browser: test_browser.py."""
+"""The book piece by piece: formulas, the gallery, papers, links. The whole of it, in a browser: test_browser.py."""
 
 import base64
 import importlib.util
 import io
 import json
 import re
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -13,6 +14,9 @@ import pytest
 from PIL import Image
 
 from dfrepro.files import ROOT
+from dfrepro.report import learned, ledger, readme
+
+sys.path.append(str(ROOT / "docs"))  # book.py's own neighbours
 
 
 def module(name: str):
@@ -23,7 +27,7 @@ def module(name: str):
     return loaded
 
 
-book, links = module("book"), module("links")
+book, links, mermaid = module("book"), module("links"), module("mermaid")
 
 
 # --- formulas -------------------------------------------------------------------------------------------------------
@@ -152,3 +156,40 @@ def test_every_document_is_in_the_book():
     notebooks = {f"_notebooks/{path.stem}" for path in (ROOT / "notebooks").glob("*.ipynb")}
     assert named >= written | notebooks
     assert next(line for line in trees[0].splitlines() if line and line[0] != ":") == "claims"
+
+
+# --- papers and flowcharts ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("paper", book.NOTEBOOKS)
+def test_a_papers_page_has_question_result_coverage_and_links(paper, tmp_path):
+    written = json.loads(readme.source().read_text())
+    page = book.paper_page(ROOT, paper, written)
+    assert "?**" in page
+    assert all(sentence in page for sentence in learned.sentences(paper, written["claims"]))
+    assert ledger.coverage_markdown(paper) in page
+    assert all(f"_notebooks/{name}.ipynb" in page for name in book.NOTEBOOKS[paper])
+    assert len(book.papers(ROOT, written, tmp_path / "out")) == 10
+
+
+def test_every_flowchart_is_drawn_with_all_its_boxes():
+    pages = [*(ROOT / "papers").glob("*/README.md"), ROOT / "docs" / "pipeline.md"]
+    for page in pages:
+        source = re.search(r"```mermaid\n(.*?)```", page.read_text(), re.S)[1]
+        _, labels, edges = mermaid.parse(source)
+        drawn = ElementTree.fromstring(mermaid.svg(source))
+        assert [each.text for each in drawn.iter("text") if not each.get("class")] == list(labels.values())
+        assert len([each for each in drawn.iter("path") if each.get("marker-end")]) == len(edges)
+
+
+def test_boxes_of_a_flowchart_do_not_overlap_and_what_follows_lies_below():
+    drawn = ElementTree.fromstring(mermaid.svg("flowchart TD\n a[one] --> b\n a --> c\n b --> d\n c --> d\n d --> a"))
+    boxes = [[float(each.get(key)) for key in ("x", "y", "width", "height")] for each in drawn.iter("rect")]
+    (_, ay, *_), (bx, by, bw, _), (cx, cy, *_), (_, dy, *_) = boxes
+    assert ay < by == cy < dy
+    assert bx + bw < cx or cx < bx
+
+
+def test_a_line_that_is_no_flowcharts_is_an_error():
+    with pytest.raises(ValueError, match="subgraph"):
+        mermaid.svg("flowchart TD\n subgraph a { b }")

@@ -11,17 +11,19 @@ from pathlib import Path
 import pytest
 
 from dfrepro.files import ROOT, read_json
-from dfrepro.jobs import study
+from dfrepro.report import study
 
-PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
-FILE = re.compile(r"^`([\w./-]+)`\n\n```\w+\n(.*?)^```$", re.M | re.S)
+DOCS = ROOT / "docs"
+PAGE = (DOCS / "extending.md").read_text(encoding="utf-8")
+SHOWN = re.findall(r"^\[([\w./-]+)\]\(examples/([\w./-]+)\)$", PAGE, re.M)  # a file on a line of its own
+FILES = {name: (DOCS / "examples" / path).read_text(encoding="utf-8") for name, path in SHOWN if name == path}
 pytestmark = pytest.mark.timeout(1800)  # a dozen processes: a minute on an idle core
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 PARTS = ("dfrepro", "tests", "papers", "scales", "grid", "conftest.py", "pyproject.toml", "params.yaml", "dvc.yaml")
 
 
-def blocks(language: str) -> list[str]:
-    return [text for found, text in BLOCK.findall(PAGE) if found == language]
+def commands() -> list[str]:
+    return [line for _, text in BLOCK.findall(PAGE) for line in text.splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +36,14 @@ def copy(tmp_path_factory) -> Path:
     (copy / ".dvc").mkdir()
     shutil.copy(ROOT / ".dvc" / "config", copy / ".dvc")
     run(copy, "git", "init", "--quiet")
-    for path, text in FILE.findall(PAGE):
+    for path, text in FILES.items():
+        if path.endswith(".diff"):
+            continue
         assert not (copy / path).exists(), path
         (copy / path).parent.mkdir(parents=True, exist_ok=True)
         (copy / path).write_text(text, encoding="utf-8")
-    for patch in blocks("diff"):
-        run(copy, "git", "apply", "-", input=patch)
+    for path in [path for path in FILES if path.endswith(".diff")]:
+        run(copy, "git", "apply", "-", input=FILES[path])
     params = copy / "params.yaml"
     params.write_text(study.with_words(params.read_text(), {"scale": "smoke"}))
     write_store = runpy.run_path(str(ROOT / "tests" / "train" / "conftest.py"))["write_store"]
@@ -55,27 +59,27 @@ def run(where: Path, *command: str, input: str | None = None) -> str:
     return done.stdout
 
 
-def test_every_block_is_a_file_a_patch_or_a_command():
-    written = [text for _, text in FILE.findall(PAGE)]
-    others = [text for language, text in BLOCK.findall(PAGE) if language not in ("sh", "diff")]
-    assert len(written) > 10
-    assert others == written
+def test_the_page_shows_every_example_and_its_blocks_are_commands():
+    examples = DOCS / "examples"
+    there = {str(path.relative_to(examples)) for path in examples.rglob("*") if path.is_file()}
+    assert set(FILES) == {path for path in there if "__pycache__" not in path}
+    assert {language for language, _ in BLOCK.findall(PAGE)} == {"sh"}
 
 
 def test_the_pages_own_tests_pass(copy):
-    tests = [path for path, _ in FILE.findall(PAGE) if path.startswith("tests/")]
+    tests = [path for path in FILES if path.startswith("tests/")]
     assert {Path(path).parent.name for path in tests} == {"forge", "methods", "train", "layouts", "report"}
     assert "passed" in run(copy, sys.executable, "-m", "pytest", "-q", *tests)
 
 
 def test_the_pages_code_is_formatted_and_typed_like_ours(copy):
-    ours = [path for path, _ in FILE.findall(PAGE) if path.endswith(".py")]
+    ours = [path for path in FILES if path.endswith(".py")]
     run(copy, "ruff", "format", "--check", *ours)
     run(copy, "ruff", "check", *ours)
 
 
 def test_the_pages_commands_run_and_leave_what_they_promise(copy):
-    for command in "".join(blocks("sh")).splitlines():
+    for command in commands():
         run(copy, "bash", "-c", command)
     meta = read_json(copy / "artifacts" / "smoke" / "runs" / "residual" / "0" / "meta.json")
     assert meta["spec"]["detector"]["kind"] == "residual"

@@ -33,8 +33,6 @@ WITHOUT = {
 }
 # Imports that are not followed, and why
 NOT_FOLLOWED = {
-    ("dfrepro.jobs.train", "dfrepro.evaluate.metrics"): "validation, which chooses weights in no committed scale",
-    ("dfrepro.jobs.train", "dfrepro.evaluate.predict"): "likewise",
     (
         "dfrepro.methods.focus.run_evaluation",
         "dfrepro.evaluate.embedding",
@@ -199,7 +197,6 @@ def test_a_change_of_a_plot_a_report_or_a_notebook_trains_and_scores_nothing():
 
 
 def test_no_committed_scale_lets_validation_choose_the_weights():
-    """What `NOT_FOLLOWED` says of trainings and metrics."""
     for scale in ("smoke", "laptop", "study", "paper"):
         p = params.load(scale=scale, grid="full")
         assert {p.training(run).select for run in p.runs} == {"last"}

@@ -13,7 +13,7 @@ from dfrepro.errors import WorkbookError
 from dfrepro.evaluate import metrics, scores
 from dfrepro.evaluate.embedding import neighbour_agreement
 from dfrepro.evaluate.predict import predict
-from dfrepro.jobs.evaluate import evaluate_run
+from dfrepro.jobs.evaluate import evaluate_run, some_people
 from dfrepro.methods.pim import run as backbone
 from dfrepro.train import checkpoint
 from dfrepro.train.ingredients import Inputs
@@ -59,6 +59,28 @@ def evaluated(tmp_path, spec, stores, constant=False, surely=0.0, **settings):
     settings = {"batch": 4, "frames": 3} | settings
     values = evaluate_run(tmp_path / "run", stores, inputs, tmp_path / "scores", **settings)
     return detector, values, json.loads((tmp_path / "scores" / "undefined.json").read_text())
+
+
+def test_corruptions_are_tried_on_some_people_with_all_their_fakes(tmp_path, spec):
+    manifest = pd.DataFrame(
+        [(f"{n:03d}", "original", "") for n in range(10)]
+        + [(f"{n:03d}_{9 - n:03d}", kind, "") for n in range(10) for kind in ("Deepfakes", "FaceSwap")],
+        columns=["video", "manipulation", "identity"],
+    )
+    rows = np.arange(30)
+    some = manifest.iloc[some_people(manifest, rows, 0.3)]
+    assert sorted(set(some.video.str[:3])) == ["000", "004", "009"]
+    assert some.groupby("manipulation").size().to_dict() == {"original": 3, "Deepfakes": 3, "FaceSwap": 3}
+    assert np.array_equal(some_people(manifest, rows, 1.0), rows)
+    named = manifest.assign(identity=["a"] * 15 + ["b"] * 15)
+    assert np.array_equal(some_people(named, rows, 0.5), rows[:15])
+
+
+def test_clean_faces_are_all_scored_where_few_are_corrupted(tmp_path, spec):
+    stores = {OWN: write(tmp_path / "own", "ffpp", (0, 1))}
+    evaluated(tmp_path, spec, stores, conditions=["blur-2"], corrupted=0.5)
+    written = pd.read_parquet(tmp_path / "scores" / "scores.parquet")
+    assert written.groupby("condition").size().to_dict() == {"blur-2": 6, "clean": 12, "shifted": 12}
 
 
 def test_every_test_face_is_scored_and_the_runs_own_set_also_under_shift_and_corruptions(tmp_path, spec):

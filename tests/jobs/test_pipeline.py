@@ -75,6 +75,17 @@ def test_a_scoring_depends_on_the_recipes_that_say_how_it_is_scored():
             assert {f"recipes.{recipe}" for recipe in used} <= set(keys), name
 
 
+def test_what_reads_a_declared_set_depends_on_its_declaration_and_on_the_roots():
+    """Which test sets there are, and whose reals are scored with them, is said by `roots` and `datasets`."""
+    for name, stage in EVERY:
+        verb, words = name.split("-")[0], stage["cmd"].split()
+        if verb == "evaluate":
+            assert {"roots", "datasets"} <= set(map(str, stage["params"])), name
+        elif verb in ("faces", "pairs", "controls"):
+            dataset = words[words.index("--dataset") + 1] if "--dataset" in words else "ffpp-c23"
+            assert {"roots", f"datasets.{dataset}"} <= set(map(str, stage["params"])), name
+
+
 def test_every_test_set_and_training_set_is_extracted():
     extracted = set(STAGES["faces"]["matrix"]["dataset"])
     assert {

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from dfrepro.errors import WorkbookError
-from dfrepro.jobs import runner
+from dfrepro.jobs import runner, sources
 from dfrepro.jobs.graph import Node, Pipeline
 
 DVC = [sys.executable, "-m", "dvc"]
@@ -308,6 +308,43 @@ def test_a_stage_that_makes_not_all_it_declares_is_named_and_the_others_are_reco
     assert "x-a" in report.failed["make@a"]
     (project / "dvc.yaml").write_text(STAGES)
     assert sorted(repro(project, "make").made) == ["make@a", "make@b", "make@c"]
+
+
+def test_a_stage_whose_code_changes_while_it_runs_is_not_recorded_as_made_by_the_new(project):
+    (project / "do.py").write_text(DO + "if name == 'a': pathlib.Path('source').write_text('edited')\n")
+    report = repro(project, "make@a", jobs=1)
+    assert not report.made
+    assert "source was changed while it was made" in report.failed["make@a"]
+    assert not (project / "dvc.lock").exists()
+    assert list(repro(project, "make@a", jobs=1).made) == ["make@a"]
+    assert (project / "made" / "a").read_text() == "a(edited)"
+
+
+def imported_by(words):
+    """As a stage of the library; the first process that does one finds afterwards that a file was changed."""
+    note = Path(words[0])
+    note.write_text(note.read_text() + f"{os.getpid()} ")
+    if len(note.read_text().split()) == 1:
+        sources.IMPORTED["report/plots.py"] = (0, 0)
+
+
+def test_a_process_that_imported_the_code_before_a_change_is_replaced(tmp_path):
+    note = tmp_path / "note"
+    note.write_text("")
+    nodes = {name: Node(name, "dvc.yaml", f"python -m dfrepro {note}") for name in ("one", "two", "three")}
+    report = runner.run(nodes, Nothing(), lambda end: runner._workers(None, 1, end), imported_by)
+    assert sorted(report.made) == ["one", "three", "two"]
+    first, *others = note.read_text().split()
+    assert len(others) == 2
+    assert set(others) != {first}
+    assert len(set(others)) == 1
+
+
+def test_a_kernel_that_imported_the_code_before_a_change_refuses_and_names_it(monkeypatch):
+    monkeypatch.setitem(sources.IMPORTED, "report/plots.py", (0, 0))
+    report = runner.run(named(one=()), Nothing(), lambda end: (runner.Here(), 1, 1), lambda words: None)
+    assert not report.made
+    assert "report/plots.py. Restart" in report.failed["one"]
 
 
 def test_what_a_stage_made_before_is_gone_when_it_is_run_again(project):

@@ -261,8 +261,8 @@ def test_a_parameter_that_holds_code_stays_a_string_and_is_refused_as_a_scale(te
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "00_data'; import os", "<script>"])
-def test_a_notebook_is_opened_by_its_own_name_alone(name):
-    with pytest.raises(WorkbookError, match="there is no notebook"):
+def test_a_workbook_is_opened_by_a_name_that_is_fit_for_a_folder(name):
+    with pytest.raises(WorkbookError, match="is no name of a folder"):
         workbook.open(name)
 
 

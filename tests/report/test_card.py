@@ -11,10 +11,10 @@ from dfrepro import __main__ as command_line
 from dfrepro import params, places
 from dfrepro.errors import WorkbookError
 from dfrepro.evaluate import metrics
-from dfrepro.evaluate.scores import read
+from dfrepro.evaluate.scores import VALIDATION, read
 from dfrepro.files import ROOT, read_json, write_json
 from dfrepro.jobs import pipeline
-from dfrepro.report import card
+from dfrepro.report import card, operating
 
 write_store = runpy.run_path(str(ROOT / "tests" / "train" / "conftest.py"))["write_store"]
 
@@ -49,11 +49,24 @@ def scores(p) -> pd.DataFrame:
 
 def test_the_figures_are_those_of_the_scores(trained, text):
     clean = scores(trained).query("condition == 'clean'")
-    (row,) = re.findall(r"^\| `ffpp` \|(.*)\|$", text, re.M)
+    row, _ = re.findall(r"^\| `ffpp` \|(.*)\|$", text, re.M)  # the second is of operating points
     shown = [float(cell.split()[0]) for cell in row.split("|")[1:]]
     assert shown[0] == pytest.approx(metrics.video_auc(clean), abs=6e-4)
     assert shown[1] == pytest.approx(metrics.frame_auc(clean), abs=6e-4)
     assert "[" not in row  # the test videos at smoke scale are two people's who share them: nothing is known of others
+
+
+def test_operating_points_are_at_the_thresholds_of_validation(trained, text):
+    section = text.partition("## At a threshold")[2].partition("\n## ")[0]
+    validation = read(places.scores_folder(trained, "erm-df", 0), VALIDATION)
+    at = operating.threshold(validation, 0.05)
+    assert f"{at.passed} of {at.reals} at 5%" in section
+    (row,) = re.findall(r"^\| `ffpp` \|(.*)\|$", section, re.M)
+    clean = metrics.video_scores(scores(trained).query("condition == 'clean'"))
+    fakes, reals = clean[clean.label == 1].margin, clean[clean.label == 0].margin
+    found, alarms = (float(cell.split()[0]) for cell in row.split("|")[2:4])
+    assert found == pytest.approx((fakes > at.margin).mean(), abs=6e-3)
+    assert alarms == pytest.approx((reals > at.margin).mean(), abs=6e-3)
 
 
 def test_other_scores_give_another_card(trained, text):

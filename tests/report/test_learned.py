@@ -131,6 +131,11 @@ def test_claims_of_one_verdict_beyond_the_first_two_are_numbers_alone(claims):
     assert "; PEL 4: +0.104" in told
 
 
+def test_of_many_claims_that_decide_nothing_the_first_is_named(claims):
+    assert "Not decidable here, PEL 6 and 6 more: in" in " ".join(learned.sentences("pel", claims(*range(6, 13))))
+    assert "Not decidable here, PEL 6, 7 and 8: in" in " ".join(learned.sentences("pel", claims(6, 7, 8)))
+
+
 @pytest.mark.parametrize(("numbers", "said"), [
     ((1,), "exists beyond the paper's data"), ((2,), "did not carry over"), ((1, 2), "what was refuted did not carry"),
     ((4,), "within what seeds and people change"), ((6, 13), "neither for nor against the paper"),
@@ -151,10 +156,18 @@ def test_a_paper_without_claims_is_one_sentence(claims):
     assert learned.sentences("fpg", claims(1)) == ["The study has no claim of FPG."]
 
 
+@pytest.mark.parametrize(("numbers", "said"), [
+    ((4, 1), "**PEL**: confirmed, “It holds (1)”: +0.104 ["), ((3, 2), "**PEL**: refuted, “It holds (2)”: -0.104 ["),
+    ((6, 9, 13), "of 3 claims 1 are not run, 2 not decidable here (in 1 a baseline is close to chance)."),
+    ((4,), "nothing is decided yet; of 1 claims 0 are not run, 0 not decidable here."),
+])  # fmt: skip
+def test_a_line_is_of_the_first_claim_that_was_decided_or_of_what_stood_in_the_way(claims, numbers, said):
+    assert said in learned.line("pel", claims(*numbers))
+
+
 @pytest.mark.parametrize(("number", "said"), [
-    (6, "chance has AUC 0.51 on cdfv2, below 0.60: it ranks too little"),
-    (9, "gone on cdfv2 (video_auc) is not measured"), (11, "positive control not run: gone"),
-    (13, "missing: gone, 1 more"), (14, "Pictures"),
+    (6, "chance has AUC 0.51, below 0.60"), (9, "gone (video_auc) is not measured"),
+    (11, "positive control not run: gone"), (13, "missing: gone, 1 more"), (14, "Pictures"),
 ])  # fmt: skip
 def test_a_reason_is_brief(claims, number, said):
     assert learned.brief(claims(number)[0]) == said
@@ -169,4 +182,4 @@ def test_the_committed_page_is_written_from_the_committed_claims():
     written = json.loads(readme.source().read_text())
     page = (ROOT / "docs" / "learned.md").read_text()
     assert page == learned.page(written), "run `python -m dfrepro readme`"
-    assert len(re.findall("^## ", page, re.M)) == len({claim["paper"] for claim in written["claims"]})
+    assert len(re.findall(r"^## \[", page, re.M)) == len({claim["paper"] for claim in written["claims"]})

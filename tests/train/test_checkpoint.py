@@ -3,24 +3,18 @@
 import os
 import pickle
 import random
-import shutil
 import signal
 import time
 
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from dfrepro import __version__
 from dfrepro.errors import WorkbookError
-from dfrepro.files import ROOT
-from dfrepro.train import checkpoint
 from dfrepro.train.checkpoint import (
-    CODE,
     ResumeState,
-    code_digest,
     load_meta,
     load_weights,
     pack_optimizer,
@@ -162,32 +156,6 @@ def test_a_state_is_taken_by_its_own_run_alone(tmp_path):
     assert ResumeState.load(path, {"seed": 1}).values == {"step": 4}
     assert ResumeState.load(path, {"seed": 2}) is None
     assert ResumeState.load(tmp_path / "none.safetensors", {"seed": 1}) is None
-
-
-def test_a_state_of_other_code_is_not_taken(tmp_path, monkeypatch):
-    path = tmp_path / "state.safetensors"
-    ResumeState({}, {"step": 4}).save(path, {})
-    monkeypatch.setattr(checkpoint, "code_digest", lambda: "of another line of code")
-    assert ResumeState.load(path, {}) is None
-
-
-@pytest.mark.parametrize("file", ["nets/pim.py", "methods/pel/median.py", "data/dataset.py", "train/new.py"])
-def test_a_line_in_what_trainings_depend_on_changes_their_codes_digest(tmp_path, file):
-    library = shutil.copytree(ROOT / "dfrepro", tmp_path / "dfrepro", ignore=shutil.ignore_patterns("__pycache__"))
-    assert code_digest.__wrapped__(library) == code_digest.__wrapped__()
-    (library / "report" / "plots.py").write_text("# a plot decides no weights")
-    assert code_digest.__wrapped__(library) == code_digest.__wrapped__()
-    with (library / file).open("a") as source:
-        source.write("# another line\n")
-    assert code_digest.__wrapped__(library) != code_digest.__wrapped__()
-
-
-def test_that_code_is_what_dvc_has_as_the_trainings_dependencies():
-    declared = [yaml.safe_load((ROOT / folder / "dvc.yaml").read_text())["stages"] for folder in (".", "grid")]
-    stages = [stage for found in declared for name, stage in found.items() if name.startswith("train")]
-    deps = {dep.removeprefix("dfrepro/") for stage in stages for dep in stage["deps"] if dep.startswith("dfrepro/")}
-    assert all(any(f"{dep}/".startswith(f"{name}/") for name in CODE) for dep in deps)
-    assert all(any(f"{dep}/".startswith(f"{name}/") for dep in deps) for name in CODE)
 
 
 def test_what_a_kill_left_half_written_is_swept_away(tmp_path):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from dfrepro import places
 from dfrepro.report import plots
 
 if TYPE_CHECKING:
@@ -21,16 +22,15 @@ KINDS = {
 }  # fmt: skip
 DIRECT = ["map_auc", "map_auc_seam", "map_iou", "chance_iou", "map_mass_real", "map_mass_fake", "map_mass_ratio",
           "eq4_eq9", "sobel_interior"]  # fmt: skip
-PREFIX = "focus-map-"
 NOT_RUN = "not run"
 CONDITIONS = ("saturation", "contrast", "blocks", "noise", "blur", "pixelation", "video")
 
 
 def direct(measured: pd.DataFrame) -> pd.DataFrame:
     """How each kind of map agrees with the true masks, mean over seeds; a kind that was not made reads 'not run'."""
-    known = measured[measured.metric.isin(DIRECT) & measured.run.str.startswith(PREFIX)]
+    known = measured[measured.metric.isin(DIRECT) & measured.run.str.startswith(places.MAPS)]
     means = known.groupby(["run", "metric"]).value.mean().unstack()
-    table = means.reindex(index=[PREFIX + kind for kind in KINDS], columns=DIRECT)
+    table = means.reindex(index=[places.MAPS + kind for kind in KINDS], columns=DIRECT)
     table.index = pd.Index(KINDS.values(), name="maps")
     made = table.map_auc.notna()
     return table.astype(object).where(table.notna(), "").where(made, NOT_RUN, axis=0)

@@ -1,0 +1,246 @@
+"""The committed study: the same pipeline on draws of the stand-in of its own, seed after seed, until all is decided.
+
+Five seeds share a draw of the stand-in (`generator`). For each draw `make study` clones the repository into
+build/study/<draw>, writes scale, grid, seeds and the draw's number into that clone and works there: what a newcomer's
+`make repro` has made stays as it is. All clones share one DVC cache; all work is the runner's, on this machine or on a
+Dask cluster. Seeds come in looks (dfrepro.report.looks): at each one the undecided claims are gone through, the
+cheapest first (dfrepro.report.agenda), and a decided claim needs no more seeds. Killed and called again it goes on.
+
+After every claim, or with `collect` at any time, what was found is copied to results/study/: evidence by draw,
+claims.json, and provenance.json with what it took.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from dfrepro import params, places
+from dfrepro.errors import WorkbookError
+from dfrepro.files import ROOT, atomic_file, atomic_folder, read_json, write_json
+from dfrepro.jobs.repair import LOCKS, parsed, repair
+from dfrepro.report import judge
+from dfrepro.report.agenda import Item, agenda
+from dfrepro.report.schema import load_claims
+from dfrepro.report.verdict import DECIDED
+
+CLONES, RESULTS = ROOT / "build" / "study", places.STUDY
+SCALE, GRID = "study", "full"
+SEEDS_A_DRAW = 5
+LOOKS = (5, 10, 20, 40)
+
+
+def generator(seed: int) -> int:
+    """The draw of the stand-in that a seed (1 and on) is trained and tested on: seeds 1 to 5 on draw 0, and so on."""
+    return (seed - 1) // SEEDS_A_DRAW
+
+
+def run(patterns: Sequence[str] = (), *, looks: Sequence[int], jobs: int = 0, dask: str | None = None) -> int:
+    """Go through the looks, and at each through the claims that are undecided; returns 1 where a stage failed.
+
+    patterns: of the claims' titles, such as "PEL *"; without one, all.
+    """
+    failed = 0
+    for look in looks:
+        seeds = range(1, look + 1)
+        draws = sorted({generator(seed) for seed in seeds})
+        for draw in draws:
+            prepare(draw, [seed for seed in seeds if generator(seed) == draw])
+        for item in left(patterns):
+            print(f"\n{item.claim.title}: {len(item.need.runs)} runs with seeds 1 to {look}", flush=True)
+            for draw in draws:
+                own = [seed for seed in seeds if generator(seed) == draw]
+                stages = [stage for seed in own for stage in item.need.stages(seed)]
+                failed |= _run([sys.executable, "-m", "dfrepro", "repro", *stages, *_workers(jobs, dask)], draw)
+            collect()
+            print(status(), flush=True)
+    return int(bool(failed))
+
+
+def left(patterns: Sequence[str] = ()) -> list[Item]:
+    """The claims that are not decided yet, in the order in which they are run."""
+    p = params.load(scale=SCALE, grid=GRID)
+    wanted = [c for c in load_claims() if not patterns or any(fnmatchcase(c.title, pattern) for pattern in patterns)]
+    if not wanted:
+        raise WorkbookError(f"no claim is called {patterns[0]!r}", where="study", remedy='They are called "PEL 1"')
+    return agenda(wanted, p, decided=_decided(), seconds=seconds().groupby("run")["seconds"].sum().to_dict())
+
+
+def status() -> str:
+    """How far the study is, in one line: what is decided, what it took, what the rest would take at the next look."""
+    took, rest = seconds(), left()
+    hours = took["seconds"].sum() / 3600
+    ahead = SEEDS_A_DRAW * sum(item.seconds for item in rest) / 3600
+    return (
+        f"{len(_decided())} claims decided, {len(rest)} left; {hours:.1f} core-hours so far; "
+        f"five seeds of all that is left: about {ahead:.0f} core-hours"
+    )
+
+
+def _decided() -> set[str]:
+    path = RESULTS / "claims.json"
+    if not path.exists() or not (RESULTS / "provenance.json").exists():
+        return set()
+    judged = read_json(path)["claims"]
+    return {claim["title"] for claim in judged if claim["verdict"] in DECIDED and not claim.get("former")}
+
+
+def seconds() -> pd.DataFrame:
+    """What each stage took, of all draws: draw, stage, run, seconds; on a core that it may have had to share."""
+    parts = [
+        pd.read_csv(path).assign(draw=int(path.parents[2].name))
+        for path in sorted(CLONES.glob(f"*/artifacts/{SCALE}/seconds.csv"))
+    ]
+    kept = RESULTS / "seconds.csv"
+    found = (
+        pd.concat(parts) if parts else pd.read_csv(kept) if kept.exists() else pd.DataFrame({"stage": [], "draw": []})
+    )
+    items = found["stage"].astype(str).str.extract(r"@(?P<run>.+?)(-\d+)?$")
+    return found.assign(run=items["run"], seconds=found.get("seconds", 0.0)).reset_index(drop=True)
+
+
+def _workers(jobs: int, dask: str | None) -> list[str]:
+    return ["--jobs", str(jobs), *(["--dask", dask] if dask else [])]
+
+
+def _run(command: Sequence[str], draw: int) -> int:
+    """The exit status of a command in a draw's clone. Ctrl-C reaches it too: it is given the time to end in order."""
+    process = subprocess.Popen(command, cwd=_clone(draw), env=_environment(draw))
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.wait()
+        raise
+
+
+def _clone(draw: int) -> Path:
+    return CLONES / str(draw)
+
+
+def prepare(draw: int, seeds: Sequence[int]) -> None:
+    """Bring a draw's clone to this commit, with its words, and this repository's DVC cache.
+
+    What was found there at another commit stays: whether it still holds is for DVC to see.
+    """
+    clone = _clone(draw)
+    if not clone.exists():
+        clone.parent.mkdir(parents=True, exist_ok=True)
+        _git(ROOT, "clone", "--quiet", str(ROOT), str(clone))
+    repair(clone)
+    _git(clone, "fetch", "--quiet", "origin", _commit(ROOT))
+    with _found_stays(clone, clone / "results" / SCALE):
+        _git(clone, "checkout", "--quiet", "--force", "--detach", _commit(ROOT))
+    (clone / ".dvc" / "config.local").write_text(f"[cache]\n    dir = {ROOT / '.dvc' / 'cache'}\n", encoding="utf-8")
+    file, sizes = clone / "params.yaml", clone / "scales" / f"{SCALE}.yaml"
+    words = {"scale": SCALE, "grid": GRID, "seeds": list(seeds)}
+    file.write_text(with_words(file.read_text(encoding="utf-8"), words), encoding="utf-8")
+    sizes.write_text(with_draw(sizes.read_text(encoding="utf-8"), draw), encoding="utf-8")
+
+
+@contextmanager
+def _found_stays(clone: Path, results: Path) -> Iterator[None]:
+    """Results and what dvc.lock says of them, over a checkout that would refuse or take away what git knew of them.
+
+    Killed half-way, the copy of the results is still there and the next call puts it back.
+    """
+    aside = clone / "build" / "results"
+    locks = {name: _stages(clone / name) for name in LOCKS}
+    if results.exists() and not aside.exists():
+        with atomic_folder(aside) as copy:
+            shutil.copytree(results, copy, dirs_exist_ok=True)
+    yield
+    if aside.exists():
+        shutil.copytree(aside, results, dirs_exist_ok=True)
+        shutil.rmtree(aside)
+    for name, before in locks.items():
+        now = _stages(clone / name)
+        if before.keys() - now.keys():
+            with atomic_file(clone / name) as partial:
+                text = yaml.safe_dump({"schema": "2.0", "stages": before | now}, sort_keys=False)
+                partial.write_text(text, encoding="utf-8")
+
+
+def _stages(lock: Path) -> dict[str, Any]:
+    return parsed(lock.read_text(encoding="utf-8"))["stages"] or {} if lock.exists() else {}
+
+
+def with_words(text: str, words: dict[str, Any]) -> str:
+    """The text of a params.yaml with other top-level words; comments and all else stay as they are."""
+    for name, value in words.items():
+        text, found = re.subn(rf"(?m)^{name}: [^#\n]*?(?=\s*(#|$))", f"{name}: {value}", text)
+        if found != 1:
+            raise WorkbookError(f"there are {found} lines that give {name}", where="params.yaml", remedy="Give one")
+    return text
+
+
+def with_draw(text: str, draw: int) -> str:
+    """The text of a scale's file with another seed of the stand-in."""
+    text, found = re.subn(r"(?m)^(standin: \{seed: )\d+", rf"\g<1>{draw}", text)
+    if found != 1:
+        raise WorkbookError("no line gives the stand-in's seed", where=f"scales/{SCALE}.yaml")
+    return text
+
+
+def collect() -> list[dict[str, Any]]:
+    """Copy what the clones have found so far to results/study/ and judge the claims on all of it; returns the verdicts.
+
+    Evidence by draw; what each stage took; provenance: commit, seeds by draw, core-hours, seeds by claim, what is left.
+    """
+    draws = {}
+    for clone in sorted(CLONES.glob("[0-9]*"), key=lambda path: int(path.name)):
+        done = subprocess.run(
+            [sys.executable, "-m", "dfrepro", "claims"], cwd=clone, env=_environment(int(clone.name)), check=False,
+            stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        if done.returncode:
+            raise WorkbookError("its claims cannot be judged", where=clone, remedy="Read the message above")
+        if (evidence := clone / "results" / SCALE / "evidence").exists():
+            with atomic_folder(RESULTS / "evidence" / f"draw-{clone.name}") as folder:
+                shutil.copytree(evidence, folder, dirs_exist_ok=True)
+            said = yaml.safe_load((clone / "params.yaml").read_text(encoding="utf-8"))
+            draws[clone.name] = {"seeds": said["seeds"], "commit": _commit(clone)}
+    if not draws:
+        raise WorkbookError("nothing has been found yet", where=CLONES, remedy="`make study` runs it")
+    took = seconds()
+    with atomic_file(RESULTS / "seconds.csv") as partial:
+        took[["draw", "stage", "seconds"]].to_csv(partial, index=False, float_format="%.1f")
+    about: dict[str, Any] = {
+        "scale": SCALE,
+        "grid": GRID,
+        "seeds": sorted(s for draw in draws.values() for s in draw["seeds"]),
+    }
+    verdicts = judge.study(about | {"data": "standin"})
+    provenance = {
+        **about, "draws": draws, "core_hours": round(took["seconds"].sum() / 3600, 2),
+        "seeds_by_claim": {v["title"]: len(v["seeds"]) for v in verdicts if v["seeds"]},
+        "ended": f"{datetime.now(UTC):%Y-%m-%d}",
+    }  # fmt: skip
+    write_json(RESULTS / "provenance.json", provenance)
+    return verdicts
+
+
+def _commit(repository: Path) -> str:
+    return _git(repository, "rev-parse", "HEAD")
+
+
+def _git(where: Path, *words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=where, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise WorkbookError(f"git {words[0]} failed: {done.stderr.strip()}", where=where)
+    return done.stdout.strip()
+
+
+def _environment(draw: int) -> dict[str, str]:
+    """This process' environment, with the clone's own code in front."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    return os.environ | {"PYTHONPATH": str(_clone(draw)), "PATH": path, "DFREPRO_STUDY": "1"}

@@ -1,0 +1,188 @@
+"""The study: the same pipeline with other words, apart from what a newcomer makes, until its claims are decided."""
+
+import subprocess
+
+import pandas as pd
+import pytest
+import yaml
+
+from dfrepro import params
+from dfrepro.errors import WorkbookError
+from dfrepro.files import ROOT, read_json, write_json
+from dfrepro.report import study
+from dfrepro.report.agenda import agenda, need
+from dfrepro.report.schema import load_claims
+
+WORDS = {"scale": "study", "grid": "full", "seeds": [1, 2]}
+CLAIMS = load_claims()
+P = params.load(scale="study", grid="full")
+
+
+def test_words_are_replaced_and_nothing_else_changes():
+    before = (ROOT / "params.yaml").read_text()
+    after = study.with_words(before, WORDS)
+    assert yaml.safe_load(after) == yaml.safe_load(before) | WORDS
+    assert [a for a, b in zip(before.splitlines(), after.splitlines(), strict=True) if a != b] == [
+        line for line in before.splitlines() if line.startswith(("scale:", "grid:", "seeds:"))
+    ]
+    assert after.count("#") == before.count("#")
+
+
+def test_a_word_that_is_not_there_is_an_error():
+    with pytest.raises(WorkbookError, match="0 lines that give grid"):
+        study.with_words("scale: laptop\n", {"grid": "core"})
+
+
+def test_another_draw_changes_the_stand_ins_seed_alone():
+    before = (ROOT / "scales" / "study.yaml").read_text()
+    after = yaml.safe_load(study.with_draw(before, 3))
+    assert after["standin"].pop("seed") == 3
+    plain = yaml.safe_load(before)
+    del plain["standin"]["seed"]
+    assert after == plain
+    with pytest.raises(WorkbookError, match="stand-in's seed"):
+        study.with_draw("standin: {}\n", 3)
+
+
+def test_five_seeds_share_a_draw_of_the_stand_in():
+    assert [study.generator(seed) for seed in (1, 5, 6, 10, 11, 40)] == [0, 0, 1, 1, 2, 7]
+
+
+# --- what is run, and in which order ------------------------------------------------------------------------------
+
+
+def test_a_claim_needs_its_runs_and_the_networks_behind_their_maps():
+    claim = next(claim for claim in CLAIMS if claim.title == "FoCus 14")
+    found = need(claim, P)
+    assert {"focus-eval-rgb", "focus-eval-rgb2"} <= found.runs
+    assert {"rgb", "rgb2"} <= found.maps
+    assert {P.maps["rgb"].run, P.maps["rgb2"].run} <= found.runs
+    assert "evaluate*@focus-eval-rgb-3" in found.stages(3)
+    assert "maps*@rgb-3" in found.stages(3)
+
+
+def test_every_testable_claim_is_on_the_agenda_until_it_is_decided_and_the_cheapest_is_first():
+    testable = {claim.title for claim in CLAIMS if claim.testable}
+    items = agenda(CLAIMS, P)
+    assert {item.claim.title for item in items} == testable
+    assert all(item.need.runs for item in items)
+    first = items[0].claim.title
+    assert items[0].seconds == min(len(need(claim, P).runs) for claim in CLAIMS if claim.testable) * 120
+    assert first not in {item.claim.title for item in agenda(CLAIMS, P, decided={first})}
+
+
+def test_a_run_that_an_earlier_claim_asks_for_costs_a_later_one_nothing():
+    items, asked = agenda(CLAIMS, P, seconds={"pel-rgb": 1.0}), set()
+    for item in items:
+        new = item.need.runs - asked
+        assert item.seconds == sum(1.0 if run == "pel-rgb" else 120.0 for run in new)
+        asked |= item.need.runs
+    assert sum(item.seconds for item in items) == 120.0 * (len(asked) - 1) + 1.0
+
+
+def test_a_pattern_that_names_no_claim_is_an_error():
+    with pytest.raises(WorkbookError, match="no claim is called 'PEL'"):
+        study.left(["PEL"])
+    assert {item.claim.title.partition(" ")[0] for item in study.left(["PEL *"])} == {"PEL"}
+
+
+# --- the clones ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """A repository of three files in place of this one."""
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / ".dvc").mkdir()
+    (root / ".dvc" / "config").write_text("")
+    (root / "params.yaml").write_text("scale: laptop # of three\ngrid: core\nseeds: [0]\n")
+    (root / "scales").mkdir()
+    (root / "scales" / "study.yaml").write_text("standin: {seed: 0, train: 2}\n")
+    for words in (["init", "-q"], ["add", "."], ["-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-qm", "x"]):
+        subprocess.run(["git", *words], cwd=root, check=True)
+    monkeypatch.setattr(study, "ROOT", root)
+    monkeypatch.setattr(study, "CLONES", root / "build" / "study")
+    monkeypatch.setattr(study, "RESULTS", root / "results" / "study")
+    return root
+
+
+def test_the_clone_has_the_words_and_the_repository_keeps_its_own(elsewhere):
+    for _ in range(2):  # a second time goes on
+        study.prepare(4, [1, 2])
+    clone = study.CLONES / "4"
+    assert yaml.safe_load((clone / "params.yaml").read_text()) == WORDS
+    assert yaml.safe_load((clone / "scales" / "study.yaml").read_text())["standin"]["seed"] == 4
+    assert yaml.safe_load((elsewhere / "params.yaml").read_text())["seeds"] == [0]
+    assert str(elsewhere / ".dvc" / "cache") in (clone / ".dvc" / "config.local").read_text()
+
+
+def test_what_was_found_stays_when_the_repository_goes_on(elsewhere):
+    """Git took away the metrics of runs that an old commit held and a new one did not."""
+
+    def commit():
+        for words in (["add", "."], ["-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-qm", "x"]):
+            subprocess.run(["git", *words], cwd=elsewhere, check=True)
+
+    metrics = elsewhere / "results" / "study" / "metrics"
+    clone = study.CLONES / "0"
+    write_json(metrics / "erm-1.json", {"cdfv2": 0.5})
+    write_json(elsewhere / "results" / "bench.json", {"at": "old"})
+    (elsewhere / "dvc.lock").write_text("schema: '2.0'\nstages: {data: {cmd: old}}\n")
+    (elsewhere / ".gitignore").write_text("build/\n")
+    commit()
+    study.prepare(0, [1, 2])
+    write_json(clone / "results" / "study" / "metrics" / "erm-2.json", {"cdfv2": 0.75})
+    (clone / "dvc.lock").write_text("schema: '2.0'\nstages: {data: {cmd: old}, train@erm-2: {cmd: train}}\n")
+    (metrics / "erm-1.json").unlink()
+    write_json(metrics / "erm-0.json", {"cdfv2": 0.25})
+    write_json(elsewhere / "results" / "bench.json", {"at": "new"})
+    (elsewhere / "dvc.lock").write_text("schema: '2.0'\nstages: {data: {cmd: new}}\n")
+    commit()
+    study.prepare(0, [1, 2])
+    found = {path.stem for path in (clone / "results" / "study" / "metrics").glob("*.json")}
+    assert found == {"erm-0", "erm-1", "erm-2"}
+    assert read_json(clone / "results" / "bench.json") == {"at": "new"}
+    said = yaml.safe_load((clone / "dvc.lock").read_text())["stages"]
+    assert said == {"data": {"cmd": "new"}, "train@erm-2": {"cmd": "train"}}
+    assert not (clone / "build" / "results").exists()
+
+
+def test_what_was_found_is_joined_by_draw_and_judged_with_where_it_comes_from(elsewhere, monkeypatch):
+    for draw, seeds in ((0, [1]), (1, [6])):
+        study.prepare(draw, seeds)
+        clone = study.CLONES / str(draw)
+        write_json(clone / "results" / "study" / "evidence" / "items.json", {"draw": draw})
+        seconds = clone / "artifacts" / "study" / "seconds.csv"
+        seconds.parent.mkdir(parents=True)
+        seconds.write_text(f"stage,seconds\ntrain@erm-df-{seeds[0]},1800.0\nfaces@dfd,1800.0\n")
+    monkeypatch.setattr(study.sys, "executable", "true")
+    judged = [
+        {"title": "PIM 1", "seeds": [1, 6], "verdict": "confirmed"},
+        {"title": "PIM 2", "seeds": [], "verdict": "x"},
+    ]
+
+    def written(about):
+        assert about == {"scale": "study", "grid": "full", "seeds": [1, 6], "data": "standin"}
+        assert sorted(path.name for path in (study.RESULTS / "evidence").iterdir()) == ["draw-0", "draw-1"]
+        write_json(study.RESULTS / "claims.json", {"about": about, "claims": judged})
+        return judged
+
+    monkeypatch.setattr(study.judge, "study", written)
+    assert study.collect() == judged
+    provenance = read_json(study.RESULTS / "provenance.json")
+    assert provenance["draws"] == {
+        "0": {"seeds": [1], "commit": study._commit(elsewhere)},
+        "1": {"seeds": [6], "commit": study._commit(elsewhere)},
+    }
+    assert provenance["core_hours"] == 2.0
+    assert provenance["seeds_by_claim"] == {"PIM 1": 2}
+    assert study._decided() == {"PIM 1"}
+    assert study.seconds().groupby("run")["seconds"].sum().to_dict() == {"dfd": 3600.0, "erm-df": 3600.0}
+    assert pd.read_csv(study.RESULTS / "seconds.csv")["draw"].tolist() == [0, 0, 1, 1]
+    assert "1 claims decided" in study.status()
+
+
+def test_nothing_found_is_an_error_that_says_what_runs_it(elsewhere):
+    with pytest.raises(WorkbookError, match="make study"):
+        study.collect()
