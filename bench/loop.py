@@ -25,8 +25,8 @@ from dfrepro.forge.sbi import SelfBlend
 from dfrepro.methods.fia_usa.pseudo_fakes import FiaUsa
 from dfrepro.nets.detector import Backbone, build_detector
 from dfrepro.nets.losses import CrossEntropy
-from dfrepro.train.draws import Pairs
-from dfrepro.train.fit import Recipe, TrainConfig, fit
+from dfrepro.train.draws import PseudoFakes
+from dfrepro.train.fit import Objective, TrainConfig, fit
 
 PLAIN, FORGED, MANY_CORES = 0.95, 0.90, 4
 SIZE, STORED, BATCH, ROUNDS = 64, 80, 32, 3
@@ -57,7 +57,10 @@ def datasets(folder: Path, steps: int, faces: int = 512) -> dict[str, FaceDatase
 
     store = FaceStore.write(folder / "store", rows(), STORED)
     copies = {"reconstructions": blurred_copies(picture)}
-    made = {"SBI": Pairs(SelfBlend(SIZE, margin=None)), "FIA-USA": Pairs(FiaUsa(SIZE, margin=None), lambda _: copies)}
+    made = {
+        "SBI": PseudoFakes(SelfBlend(SIZE, margin=None)),
+        "FIA-USA": PseudoFakes(FiaUsa(SIZE, margin=None), lambda _: copies),
+    }
     everything, reals = np.arange(faces), np.arange(0, faces, 2)
     plain = FaceDataset(store, everything, size=SIZE, seed=0, draws=BATCH * steps)
     pairs = partial(FaceDataset, store, reals, size=SIZE, seed=0, draws=BATCH * steps // 2)
@@ -83,10 +86,11 @@ def bare(spec: Backbone, steps: int, clock) -> float:
 def loop(spec: Backbone, steps: int, data: FaceDataset, folder: Path, workers: int, clock) -> float:
     """Seconds of a whole `fit`, checkpoint and all."""
     config = TrainConfig(
-        epochs=1, batch=len(data) // steps, lr=1e-3, accelerator="cpu", threads=1, workers=workers, channels_last=True
+        epochs=1, batch=len(data) // steps, frames=1, optimiser="sgd", lr=1e-3,
+        accelerator="cpu", threads=1, workers=workers, channels_last=True,
     )  # fmt: skip
     started = clock()
-    fit(build_detector(spec, seed=0), data, Recipe(CrossEntropy()), config, folder / "run")
+    fit(build_detector(spec, seed=0), data, Objective(CrossEntropy()), config, folder / "run")
     return clock() - started
 
 

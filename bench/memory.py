@@ -31,7 +31,7 @@ from dfrepro.data import faces
 from dfrepro.data.layouts.base import Video
 count, file, out = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
 read = faces.write_clip
-faces.write_clip = lambda task, recipe: (read(task, recipe), look())
+faces.write_clip = lambda task, objective: (read(task, objective), look())
 videos = [Video("bench", "original", f"{i:03d}", 0, "test", (), "", file) for i in range(count)]
 faces.extract(videos, out, n_frames=8, size=256, margin=0.25, progress=False)
 look()
@@ -43,15 +43,15 @@ import numpy as np
 from bench.loop import BATCH, SIZE, CONVNEXT
 from dfrepro.data.dataset import FaceDataset
 from dfrepro.data.manifest import FaceStore
-from dfrepro.train.fit import Recipe, TrainConfig, fit
+from dfrepro.train.fit import Objective, TrainConfig, fit
 from dfrepro.train.losses import CrossEntropy
 from dfrepro.nets.detector import build_detector
 count, out = int(sys.argv[1]), Path(sys.argv[3])
 store = FaceStore.open(Path(sys.argv[2]) / str(count) / "store")
 data = FaceDataset(store, np.arange(count), size=SIZE, seed=0, draws=BATCH * 20)
-config = TrainConfig(epochs=1, batch=BATCH, lr=1e-3, accelerator="cpu", threads=1)
-recipe = Recipe(CrossEntropy(), refine=lambda model, batch, generator: (look(), batch)[1])
-fit(build_detector(CONVNEXT, seed=0), data, recipe, config, out)
+config = TrainConfig(epochs=1, batch=BATCH, frames=1, optimiser="sgd", lr=1e-3, accelerator="cpu", threads=1)
+objective = Objective(CrossEntropy(), refine=lambda model, batch, generator: (look(), batch)[1])
+fit(build_detector(CONVNEXT, seed=0), data, objective, config, out)
 print(peak)
 """
 

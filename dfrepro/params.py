@@ -10,30 +10,29 @@ A mistake is one `WorkbookError` that names the key, the file and the remedy. No
 import difflib
 import os
 import re
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic_core import to_jsonable_python as as_plain
 
 from dfrepro.errors import WorkbookError
 from dfrepro.files import ROOT, read_json
+from dfrepro.settings import START, Backbone, Count, Positive, Step, Training, Unit
 
 Scale = Literal["smoke", "laptop", "study", "paper"]
 Grid = Literal["core", "full"]
 Kind = Literal["backbone", "pel", "fia_usa", "focus", "tokens", "focus_evaluation", "fpg", "foundation", "imported"]
-Unit = Annotated[float, Field(ge=0, le=1)]
-M = TypeVar("M", bound="Model")
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
+M = TypeVar("M")
 STANDIN = "standin"  # the word that stands for "the set that the workbook generates" where a folder is expected
 FIXED = re.compile(
     r"(test_)?(vit|deit3?|beit|beitv2|eva|eva02|swin|swinv2|cait|mixer)_"
 )  # networks of one size, in timm
 IMPORTS = ROOT / "imports"  # folders of runs that were trained elsewhere
 PARTS = ("step", "options", "evaluation")  # of a recipe, beside settings of the training
-START = "start:"  # a backbone's `pretrained` that names one of the scale's starts
 OWN = "manifest"  # the layout of one's own files: their set goes by the name that it is declared under
 ABSENT = "absent"  # likewise for "there is no copy of it": a set that the stand-in lacks too
 
@@ -68,45 +67,6 @@ class Faces(Model):
     size: Annotated[int, Field(ge=16, le=1024)]
     margin: Annotated[float, Field(ge=0, le=1)]
     predictor: str | None = None  # path of shape_predictor_81_face_landmarks.dat; None: 68 points, extended to 81
-
-
-class Backbone(Model):
-    """A timm network by name, with or without its weights' tag (`resnet50.tv_in1k`), and its square input's side."""
-
-    name: str
-    image_size: Annotated[int, Field(ge=16, le=1024)]
-    kwargs: dict[str, Any] = {}
-    pretrained: bool | str = False  # True: timm's own weights; a path: a safetensors file; "start:NAME": see Start
-
-    @property
-    def start(self) -> str:
-        """The name under `starts` that its weights come from; "" where they do not."""
-        return str(self.pretrained).removeprefix(START) if str(self.pretrained).startswith(START) else ""
-
-
-class Training(Model):
-    """The loop's settings. `frames` is the number of frames a video that training reads, spread over the video;
-    `validation` about how many faces of the in-domain validation split an epoch's AUC is measured on (0: none)."""
-
-    epochs: Count
-    batch: Count
-    frames: Count
-    optimiser: Literal["sgd", "adam", "adamw"]
-    lr: Positive
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    momentum: Unit = 0.9
-    betas: tuple[Unit, Unit] = (0.9, 0.999)  # of adam and adamw
-    eps: Positive = 1e-8  # of adam and adamw
-    schedule: Literal["cosine", "constant", "constant_then_linear"] = "cosine"
-    warmup: Unit = 0.0  # share of all steps
-    images_per_epoch: Count | Literal["all"] | None = None  # all: as many as there are; None: as the rarer class, twice
-    label_smoothing: Unit = 0.0
-    validation: Annotated[int, Field(ge=0)] = 144
-    select: Literal["last", "best_validation"] = "last"
-    workers: Annotated[int, Field(ge=0)] = 0
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    channels_last: bool = False
-    compile: bool = False
 
 
 class Reconstruction(Model):
@@ -205,24 +165,6 @@ class Maps(Model):
     shuffled: bool = False
 
 
-class Step(Model):
-    """g = (1 − α − β) g1 + α g2 + β g3 (PIM, Eq. 12 to 14): ERM 0, 0; PIM α = 1; SAM β = 1."""
-
-    alpha: Unit = 0.0
-    beta: Unit = 0.0
-    r: Positive = 0.1
-    r_prime: Positive = 0.05
-    direction: Literal["gradient", "random"] = "gradient"
-    sites: tuple[str, ...] = ()  # modules after which PIM perturbs; (): every block of the first stage
-    per_site: bool = False  # the norm of Eq. 9 over each site alone
-
-    @model_validator(mode="after")
-    def weights_sum_to_at_most_one(self) -> "Step":
-        if self.alpha + self.beta > 1 + 1e-9:
-            raise ValueError(f"alpha + beta is {self.alpha + self.beta:g}; must be at most 1 (PIM, Eq. 14)")
-        return self
-
-
 class Run(Model):
     """One entry of `runs`: training data × detector × step rule. `load` has merged it into its family's entry."""
 
@@ -290,7 +232,7 @@ class Params(Model):
                 _declared(network.start, self.sizes.starts, f"backbones.{role}.pretrained", "starts")
         for name, start in self.sizes.starts.items():
             _declared(start.backbone, self.sizes.backbones, f"starts.{name}.backbone", "backbones")
-            validated(Training, self.sizes.training.model_dump() | start.training, f"starts.{name}.training")
+            validated(Training, as_plain(self.sizes.training) | start.training, f"starts.{name}.training")
         for name, maps in self.maps.items():
             if maps.run:
                 _declared(maps.run, self.runs, f"maps.{name}.run", "runs")
@@ -298,10 +240,10 @@ class Params(Model):
 
     def _training(self, run: Run) -> dict[str, Any]:
         recipe = {key: value for key, value in self._recipe(run).items() if key not in PARTS}
-        return self.sizes.training.model_dump() | recipe | run.training
+        return as_plain(self.sizes.training) | recipe | run.training
 
     def _step(self, run: Run) -> dict[str, Any]:
-        return run.step.model_dump(mode="json") | self._recipe(run).get("step", {})
+        return as_plain(run.step) | self._recipe(run).get("step", {})
 
     def _evaluation(self, run: Run) -> dict[str, Any]:
         return self.sizes.evaluation.model_dump() | self._recipe(run).get("evaluation", {})
@@ -376,7 +318,7 @@ class Params(Model):
     def training(self, name: str) -> Training:
         run = self.run(name)
         training = Training(**self._training(run))
-        return training.model_copy(update={"epochs": max(1, round(training.epochs * run.epochs_factor))})
+        return replace(training, epochs=max(1, round(training.epochs * run.epochs_factor)))
 
     def evaluation(self, name: str) -> Evaluation:
         return Evaluation(**self._evaluation(self.run(name)))
@@ -408,12 +350,12 @@ class Params(Model):
             "scale": self.scale,
             "data": run.data.model_dump(mode="json") | {"root": self.roots[self.datasets[run.data.dataset].root]},
             "detector": self._detector(run),
-            "backbone": network.model_dump(mode="json"),
+            "backbone": as_plain(network),
             "step": self._step(run),
             "augment": run.augment,
             "crop": self.sizes.crop,
             "maps": self.maps[run.detector.maps].model_dump(mode="json") if run.detector.maps else None,
-            "training": self.training(name).model_dump(mode="json"),
+            "training": as_plain(self.training(name)),
         } | ({"start": self.start_spec(network.start, seed)} if network.start else {})
 
     def start_spec(self, name: str, seed: int) -> dict[str, Any]:
@@ -427,12 +369,12 @@ class Params(Model):
             "scale": self.scale,
             "data": data.model_dump(mode="json") | {"root": self.roots[self.datasets[data.dataset].root]},
             "detector": DetectorParams(backbone=start.backbone).model_dump(mode="json"),
-            "backbone": self.sizes.backbones[start.backbone].model_dump(mode="json") | {"pretrained": False},
-            "step": Step().model_dump(mode="json"),
+            "backbone": as_plain(self.sizes.backbones[start.backbone]) | {"pretrained": False},
+            "step": as_plain(Step()),
             "augment": False,
             "crop": self.sizes.crop,
             "maps": None,
-            "training": Training(**self.sizes.training.model_dump() | start.training).model_dump(mode="json"),
+            "training": as_plain(Training(**as_plain(self.sizes.training) | start.training)),
         }
 
 
@@ -584,16 +526,16 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def validated(model: type[M], raw: dict[str, Any], where: str) -> M:
     try:
-        return model.model_validate(raw)
+        return TypeAdapter(model).validate_python(raw)
     except ValidationError as error:
         raise _as_workbook_error(error, model, where) from None
 
 
-def _as_workbook_error(error: ValidationError, model: type[Model], where: str) -> WorkbookError:
+def _as_workbook_error(error: ValidationError, model: type, where: str) -> WorkbookError:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if first["type"] == "extra_forbidden":
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         known = list(_fields_at(model, first["loc"][:-1]))
         return WorkbookError(
             f"{key} is not a parameter{more}", where=where, remedy=_suggestion(first["loc"][-1], known)
@@ -607,20 +549,20 @@ def _as_workbook_error(error: ValidationError, model: type[Model], where: str) -
     return WorkbookError(f"{key} is {first['input']!r}; {message}{more}", where=where, remedy="Correct the value")
 
 
-def _fields_at(model: type[Model], loc: tuple[Any, ...]) -> list[str]:
+def _fields_at(model: type, loc: tuple[Any, ...]) -> list[str]:
     """The field names of the model that a validation error's location points into."""
     current: Any = model
     for part in loc:
-        fields = getattr(current, "model_fields", None)
+        fields = getattr(current, "__pydantic_fields__", None)
         if fields is None:  # inside a mapping: `part` was one of its keys
             continue
         current = _model_of(fields[part].annotation) if part in fields else current
-    return list(getattr(current, "model_fields", {}))
+    return list(getattr(current, "__pydantic_fields__", {}))
 
 
 def _model_of(annotation: Any) -> Any:
     for candidate in (annotation, *getattr(annotation, "__args__", ())):
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+        if hasattr(candidate, "__pydantic_fields__"):
             return candidate
     return annotation
 

@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = (  # from the ground up: a room may import those before it
     "errors", "terminal",
-    "files", "params", "places", "data", "forge", "nets", "evaluate", "train", "methods", "jobs", "report",
+    "files", "settings", "params", "places", "data", "forge", "nets", "evaluate", "train", "methods", "jobs", "report",
     "protocol",
     "workbook", "figures", "score", "__main__",
 )  # fmt: skip

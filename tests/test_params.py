@@ -1,6 +1,7 @@
 """A mistake in the parameters is one error that names the key, the place and the remedy."""
 
 import shutil
+from dataclasses import asdict
 
 import pytest
 import yaml
@@ -194,10 +195,11 @@ def test_defaults_that_decide_results_are_what_they_were():
     Another default would leave results of the former one in place without a word: say it in scales/*.yaml instead, or,
     if it has to be here, change it together with this test and run everything again.
     """
-    training = params.Training(epochs=1, batch=1, frames=1, optimiser="sgd", lr=1).model_dump()
+    training = asdict(params.Training(epochs=1, batch=1, frames=1, optimiser="sgd", lr=1))
     assert {key: training[key] for key in training.keys() - {"epochs", "batch", "frames", "optimiser", "lr"}} == {
         "weight_decay": 0.0, "momentum": 0.9, "betas": (0.9, 0.999), "eps": 1e-8, "schedule": "cosine", "warmup": 0.0,
-        "images_per_epoch": None, "label_smoothing": 0.0, "validation": 144, "select": "last", "workers": 0,
+        "images_per_epoch": None, "label_smoothing": 0.0, "validation": 144, "select": "last", "accumulate": 1,
+        "workers": 0,
         "precision": "32-true", "channels_last": False, "compile": False,
     }  # fmt: skip
     run = params.Run().model_dump()
@@ -219,6 +221,6 @@ def test_defaults_that_decide_results_are_what_they_were():
         "seed": 0, "size": 224,
     }  # fmt: skip
     assert params.Maps(kind="focus").model_dump() == {"kind": "focus", "run": "", "reading": "", "shuffled": False}
-    assert params.Backbone(name="x", image_size=32).model_dump() == {
+    assert asdict(params.Backbone(name="x", image_size=32)) == {
         "name": "x", "image_size": 32, "kwargs": {}, "pretrained": False,
     }  # fmt: skip

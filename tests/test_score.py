@@ -29,7 +29,7 @@ from dfrepro.data.shards import Recipe
 from dfrepro.errors import WorkbookError
 from dfrepro.evaluate import scores
 from dfrepro.files import ROOT
-from dfrepro.jobs.kinds import recipes
+from dfrepro.jobs.kinds import method_of
 from dfrepro.jobs.train import load_detector
 from dfrepro.methods.pel.detector import PEL
 from dfrepro.methods.pel.frequency import Statistics
@@ -75,7 +75,7 @@ def plant(p, run, seed=0, cut=CUT, **changes) -> Path:
     spec = p.spec(run, seed) | changes
     folder = places.run_folder(p, run, seed)
     folder.mkdir(parents=True, exist_ok=True)
-    detector = recipes(spec).build(spec)
+    detector = method_of(spec).build(spec)
     if isinstance(detector, PEL):  # which training measures
         detector.standardise(Statistics(torch.zeros(192), torch.ones(192)))
     checkpoint.save(folder, detector, {"spec": spec, "faces": cut})

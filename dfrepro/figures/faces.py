@@ -1,6 +1,7 @@
 """What the PIM notebooks look at beside scores: test faces, the rise of the loss, and where the networks look."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,13 +11,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from dfrepro.nets import cam
-from dfrepro.nets.detector import Backbone, build_detector
+from dfrepro.nets.detector import build_detector
 from dfrepro.train import flatness
 
 if TYPE_CHECKING:
-    from dfrepro import params
     from dfrepro.data.manifest import FaceStore
     from dfrepro.jobs.trained import TrainedRun
+    from dfrepro.settings import Backbone
 
 RADII = (0.0, 0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)  # the second is for Eq. 11, which holds where r is small
 
@@ -34,14 +35,14 @@ def rise(run: "TrainedRun", faces: Tensor, labels: Tensor) -> pd.DataFrame:
     return flatness.rise(run.detector(), _window(faces, run.window), labels, RADII)
 
 
-def halves(networks: "Mapping[str, params.Backbone]", faces: Tensor, labels: Tensor) -> pd.DataFrame:
+def halves(networks: "Mapping[str, Backbone]", faces: Tensor, labels: Tensor) -> pd.DataFrame:
     """‖Δμ‖² / ‖Δ‖² of untrained networks on these faces, and their number of sites: rows by name, columns by mode.
 
     Near 0 where batch norm follows every site (dfrepro.train.flatness.halves).
     """
     lines = {}
     for name, network in networks.items():
-        detector = build_detector(Backbone(**network.model_dump() | {"pretrained": False}), seed=0)
+        detector = build_detector(replace(network, pretrained=False), seed=0)
         found = flatness.halves(detector, faces, labels)
         joint = found[found.site == "all"].set_index("mode").mu_share
         lines[name] = {"sites": found.site.nunique() - 1, **joint}

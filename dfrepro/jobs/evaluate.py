@@ -22,7 +22,7 @@ from dfrepro.evaluate import metrics, scores
 from dfrepro.evaluate.predict import Predictions, predict, predict_under
 from dfrepro.evaluate.probe import Probe, StatisticShift, corruptions
 from dfrepro.files import atomic_folder, write_json
-from dfrepro.jobs.kinds import recipes
+from dfrepro.jobs.kinds import method_of
 from dfrepro.jobs.train import load_detector
 from dfrepro.train import checkpoint
 from dfrepro.train.draws import window
@@ -74,7 +74,7 @@ def evaluate_run(
         found[name] = {CLEAN: with_reals_of(found[name][CLEAN], found[other][CLEAN])}
     held_out = _validation(detector, spec, inputs.store, batch=batch, frames=frames, device=device)
     detector.cpu()  # where what a paper measures of its own expects it
-    measure = getattr(recipes(spec), "measure", None)
+    measure = getattr(method_of(spec), "measure", None)
     measured = [] if measure is None else measure(detector, spec, stores, inputs)
     measured = [*measured, *_separability(spec, found.get(spec["data"]["dataset"], {}))]
     summaries = {_title(name, condition): metrics.summary(seen.frames) for name, condition, seen in _each(found)}

@@ -26,7 +26,7 @@ KINDS = {
 }
 
 
-class Recipes(Protocol):
+class Method(Protocol):
     """What such a module offers; `measure` may be absent."""
 
     def build(self, spec: Spec) -> nn.Module: ...
@@ -34,7 +34,7 @@ class Recipes(Protocol):
     def prepare(self, spec: Spec, inputs: Inputs) -> Ingredients: ...
 
 
-def recipes(spec: Spec) -> Any:
+def method_of(spec: Spec) -> Any:
     """The module for the kind of detector that a specification names. Raises WorkbookError for an unknown one."""
     kind = spec["detector"]["kind"]
     if kind not in KINDS:

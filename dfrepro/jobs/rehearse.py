@@ -11,6 +11,7 @@ import resource
 from collections.abc import Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -27,7 +28,7 @@ from dfrepro.jobs.ready import Existing, moved
 from dfrepro.params import ABSENT, STANDIN, Params
 
 BATCH = 4  # two pairs, where a draw is one
-SMALL = {
+SMALL: dict[str, Any] = {
     "epochs": 1, "batch": BATCH, "images_per_epoch": BATCH, "frames": 2, "workers": 0, "precision": "32-true",
     "compile": False, "select": "last",
 }  # fmt: skip
@@ -41,9 +42,9 @@ def small(folder: Path) -> Params:
         "faces": p.sizes.faces.model_copy(update={"n_frames": 2}),
         "threads": 1,
         "backbones": {
-            role: network.model_copy(update={"pretrained": False}) for role, network in p.sizes.backbones.items()
+            role: replace(network, pretrained=False) for role, network in p.sizes.backbones.items()
         },
-        "training": p.sizes.training.model_copy(update=SMALL),
+        "training": replace(p.sizes.training, **SMALL),
         "recipes": {name: recipe | SMALL | {"evaluation": {"frames": 1}} for name, recipe in p.sizes.recipes.items()},
         "reconstruction": params.Reconstruction(steps=1),
         "evaluation": p.sizes.evaluation.model_copy(update={"batch": 2, "frames": 1}),

@@ -4,23 +4,15 @@ A specification is plain data and says everything that decides the weights; it t
 kinds of runs are made of is in `dfrepro.train.ingredients`.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from dfrepro.jobs.kinds import recipes
+from dfrepro.jobs.kinds import method_of
 from dfrepro.train import checkpoint
 from dfrepro.train.ingredients import Inputs, Spec
-
-OWN = (
-    "epochs",
-    "batch",
-    "frames",
-    "images_per_epoch",
-    "label_smoothing",
-    "validation",
-)  # settings that are not the loop's
 
 
 def train_run(spec: Spec, inputs: Inputs, out: Path, *, resume: Path) -> dict[str, float]:
@@ -28,23 +20,21 @@ def train_run(spec: Spec, inputs: Inputs, out: Path, *, resume: Path) -> dict[st
 
     Returns the last line of the history. Raises WorkbookError when an input is missing or the loss is not finite.
     """
-    from dfrepro.train.fit import Recipe, TrainConfig, fit  # what only loads a detector does without
+    from dfrepro.train.fit import Objective, TrainConfig, fit  # what only loads a detector does without
     from dfrepro.train.steps import StepRule
     from dfrepro.train.validation import in_domain
 
-    training, seed = spec["training"], spec["seed"]
-    made = recipes(spec).prepare(started(spec, inputs), inputs)
+    seed = spec["seed"]
+    made = method_of(spec).prepare(started(spec, inputs), inputs)
     images = 2 if spec["data"]["fakes"] != "dataset" else 1  # a draw of pseudo-fakes is a pair
-    config = TrainConfig(
-        epochs=training["epochs"], batch=training["batch"] // images, seed=seed,
-        **{key: value for key, value in training.items() if key not in OWN},
-    )  # fmt: skip
-    faces = None if config.select == "best_validation" else training["validation"]
+    config = TrainConfig(**spec["training"], seed=seed)
+    config = replace(config, batch=config.batch // images)
+    faces = None if config.select == "best_validation" else config.validation
     validate = in_domain(spec, inputs.store, faces) if faces != 0 else None
-    recipe = Recipe(made.loss, StepRule(**spec["step"], seed=seed), refine=made.refine, validate=validate)
+    objective = Objective(made.loss, StepRule(**spec["step"], seed=seed), refine=made.refine, validate=validate)
     meta = {"spec": spec, "faces": inputs.store.meta}
     name = f"{spec['run']}, seed {seed}"
-    return fit(made.detector, made.data, recipe, config, out, meta=meta, resume=resume, name=name)
+    return fit(made.detector, made.data, objective, config, out, meta=meta, resume=resume, name=name)
 
 
 def started(spec: Spec, inputs: Inputs) -> Spec:
@@ -62,6 +52,6 @@ def load_detector(folder: Path) -> Any:
     """The trained detector of a checkpoint, in evaluation mode on the CPU; its weights replace any pretrained ones."""
     spec = checkpoint.load_meta(folder)["spec"]
     bare = spec | {"backbone": spec["backbone"] | {"pretrained": False}}
-    detector: nn.Module = recipes(spec).build(bare)
+    detector: nn.Module = method_of(spec).build(bare)
     checkpoint.load_weights(folder, detector)
     return detector.eval()

@@ -6,9 +6,8 @@ deviation, and images of another size are resized on the device. Nothing of this
 Another detector (PEL, FoCus, ...) is any module whose `forward(images)` returns an `Output`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +21,7 @@ from torch.nn import functional
 
 from dfrepro.errors import WorkbookError
 from dfrepro.nets.layout import layout_of
+from dfrepro.settings import Backbone
 
 
 class Output(NamedTuple):
@@ -36,21 +36,6 @@ class Output(NamedTuple):
         """logit(fake) − logit(real), (B,) float32, on the CPU: positive for a fake; sigmoid(margin) is P(fake)."""
         real, fake = self.logits.detach().cpu().float().unbind(1)
         return fake - real
-
-
-@dataclass(frozen=True)
-class Backbone:
-    """A timm network. `image_size`: side of its square input in pixels; `kwargs` go to `timm.create_model`.
-
-    `name`: an architecture, or one with the tag of its weights ("resnet50.tv_in1k"), whose mean and deviation are used
-    then. `pretrained`: False; True, timm's own weights (downloaded once); or the path of a safetensors file of them, or
-    of a checkpoint of a `Detector`.
-    """
-
-    name: str
-    image_size: int
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
-    pretrained: bool | str = False
 
 
 class Detector(nn.Module):

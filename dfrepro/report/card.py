@@ -20,7 +20,7 @@ from dfrepro.data.manifest import FaceStore
 from dfrepro.errors import WorkbookError
 from dfrepro.evaluate import metrics, scores
 from dfrepro.files import atomic_file, read_json
-from dfrepro.jobs.kinds import recipes
+from dfrepro.jobs.kinds import method_of
 from dfrepro.params import STANDIN, Params
 from dfrepro.report import ledger, operating
 from dfrepro.report.claims import needed_runs
@@ -141,7 +141,7 @@ class Card:
 
     def _identity(self) -> dict[str, object]:
         spec, network = self.spec, self.spec["backbone"]
-        kind = (recipes(spec).__doc__ or "").split("\n")[0]
+        kind = (method_of(spec).__doc__ or "").split("\n")[0]
         weights = "from scratch" if not network["pretrained"] else f"pretrained ({network['pretrained']})"
         if self.elsewhere:
             weights = "trained elsewhere"

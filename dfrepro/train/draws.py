@@ -60,7 +60,7 @@ def _transform(spec: Spec, inputs: Inputs, **forge: Any) -> Transform | None:
         module, forge_name = FORGES[fakes]
         made = getattr(import_module(module), forge_name)(size, **margin, **spec["data"]["forge"], **forge)
         needs = getattr(import_module(module), "needs", None)
-        return Pairs(made, None if needs is None else needs(inputs))
+        return PseudoFakes(made, None if needs is None else needs(inputs))
     if spec["augment"]:
         from dfrepro.forge.augment import Augment
 
@@ -92,7 +92,7 @@ class Augmented:
         return cut.reshape(self.size, self.size, *picture.shape[2:])
 
 
-class Pairs:
+class PseudoFakes:
     """A maker of pseudo-fakes as the data set's transform: one real face in, the pair of real and fake out.
 
     A forge that returns what it blended in puts `source` and `ratio` into the batch.

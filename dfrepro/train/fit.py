@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from lightning_fabric import Fabric
+from pydantic.dataclasses import dataclass as checked
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -25,6 +26,7 @@ from dfrepro.errors import WorkbookError
 from dfrepro.files import atomic_folder, remove_leftovers
 from dfrepro.nets.detector import evaluating
 from dfrepro.nets.trunk import seed_generators
+from dfrepro.settings import CHECKED, Training
 from dfrepro.train import checkpoint
 from dfrepro.train.checkpoint import ResumeState
 from dfrepro.train.interrupt import interruptible
@@ -32,44 +34,26 @@ from dfrepro.train.steps import Loss, Step, StepRule
 
 Refine = Callable[[nn.Module, Batch, torch.Generator], Batch]  # a look at the network before the step (FPG)
 Validate = Callable[[nn.Module], float]  # the higher, the better
+CONSTANT = 0.75  # share of the steps before "constant_then_linear" falls
 LOOKS = 12  # at the validation faces in a training: more cost time and tell no more
 
 
-@dataclass(frozen=True)
-class TrainConfig:
-    """The loop's settings; what the papers call the training details. `batch` counts draws a step, over all ranks.
+@checked(frozen=True, config=CHECKED)
+class TrainConfig(Training):
+    """A run's settings, and what its process adds.
 
-    schedule: "cosine" to 0; "constant"; or "constant_then_linear", constant for the first `constant` of the steps and
-    then linearly to 0. warmup: share of all steps in which the rate rises linearly.
-    accumulate: micro-batches a step. select: the weights kept, "last" or "best_validation", which validates after
-    every epoch; else it is done after every k-th and the last, at most `LOOKS` times or so, and decides nothing.
-    threads: torch's CPU threads, 0 leaves them. save_seconds: how often the state for a resume is written.
-    log_every: how many steps may pass between two looks at the loss (each waits for the device).
+    `batch` counts draws here, of which one of pseudo-fakes is a pair. threads: torch's CPU threads, 0 leaves them.
+    select: "best_validation" validates after every epoch; else it is done after every k-th and the last, at most
+    `LOOKS` times or so, and decides nothing. save_seconds: how often the state for a resume is written. log_every: how
+    many steps may pass between two looks at the loss (each waits for the device).
     """
 
-    epochs: int
-    batch: int
-    lr: float
-    optimiser: Literal["sgd", "adam", "adamw"] = "sgd"
-    weight_decay: float = 0.0
-    momentum: float = 0.9
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    schedule: Literal["cosine", "constant", "constant_then_linear"] = "cosine"
-    constant: float = 0.75
-    warmup: float = 0.0
-    accumulate: int = 1
-    select: Literal["last", "best_validation"] = "last"
     seed: int = 0
-    workers: int = 0
     threads: int = 0
-    precision: str = "32-true"
     accelerator: str = "auto"
     devices: int | str = 1
     num_nodes: int = 1
     strategy: str = "auto"
-    channels_last: bool = False
-    compile: bool = False
     deterministic: bool = True
     save_seconds: float = 60.0
     log_every: int = 20
@@ -83,7 +67,7 @@ class TrainConfig:
         if self.schedule == "cosine":
             return (1 + math.cos(math.pi * done)) / 2
         if self.schedule == "constant_then_linear":
-            return min(1.0, (1 - done) / (1 - self.constant))
+            return min(1.0, (1 - done) / (1 - CONSTANT))
         return 1.0
 
     def build_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
@@ -91,10 +75,8 @@ class TrainConfig:
         common: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay}
         if self.optimiser == "sgd":
             return torch.optim.SGD(parameters, momentum=self.momentum, **common)
-        if self.optimiser in ("adam", "adamw"):
-            kind = torch.optim.Adam if self.optimiser == "adam" else torch.optim.AdamW
-            return kind(parameters, betas=self.betas, eps=self.eps, **common)
-        raise WorkbookError(f"optimiser is {self.optimiser!r}; must be sgd, adam or adamw", where="training")
+        kind = torch.optim.Adam if self.optimiser == "adam" else torch.optim.AdamW
+        return kind(parameters, betas=self.betas, eps=self.eps, **common)
 
 
 @dataclass
@@ -109,7 +91,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Objective:
     """What is trained how: everything but the data and the loop's settings. `refine` and `validate` may be absent."""
 
     loss: Loss
@@ -121,7 +103,7 @@ class Recipe:
 def fit(
     detector: nn.Module,
     data: FaceDataset,
-    recipe: Recipe,
+    objective: Objective,
     config: TrainConfig,
     out: Path | str,
     *,
@@ -135,14 +117,14 @@ def fit(
     beside `out`) belongs to this training. Returns the last line of the history, with `seconds` and `images_per_second`
     of this call. Raises WorkbookError when the loss is not finite, naming the faces of the batch.
     """
-    if config.select == "best_validation" and recipe.validate is None:
+    if config.select == "best_validation" and objective.validate is None:
         raise WorkbookError("select is best_validation and there is no validation", where=name, remedy="Give one")
     out = Path(out)
     state = Path(resume) if resume is not None else out.parent / f".{out.name}-resume"
     state.mkdir(parents=True, exist_ok=True)
     remove_leftovers(out)
-    run = {"meta": dict(meta or {}), "config": asdict(config), "rule": asdict(recipe.rule), "draws": len(data)}
-    with _Loop(detector, data, recipe, config, state / "state.safetensors", run, name) as loop:
+    run = {"meta": dict(meta or {}), "config": asdict(config), "rule": asdict(objective.rule), "draws": len(data)}
+    with _Loop(detector, data, objective, config, state / "state.safetensors", run, name) as loop:
         started = time.perf_counter()
         images = loop.train()
         seconds = time.perf_counter() - started
@@ -158,13 +140,13 @@ class _Loop:
         self,
         detector: nn.Module,
         data: FaceDataset,
-        recipe: Recipe,
+        objective: Objective,
         config: TrainConfig,
         state: Path,
         run: dict[str, Any],
         name: str,
     ):
-        self.detector, self.data, self.recipe, self.config = detector, data, recipe, config
+        self.detector, self.data, self.objective, self.config = detector, data, objective, config
         self.state, self.run, self.name = state, run, name
         self.per_epoch = max(1, len(data) // config.batch)
         self.steps = config.epochs * self.per_epoch
@@ -201,7 +183,7 @@ class _Loop:
         if self.config.compile:  # dropout draws from torch's generators, not from Inductor's own
             compiled = torch.compile(detector, options={"fallback_random": True})
         self.model, self.optimizer = self.fabric.setup(compiled, optimizer)  # type: ignore[arg-type]
-        step = Step(self.recipe.rule, self.fabric, self.model, reuse=not self.config.compile)
+        step = Step(self.objective.rule, self.fabric, self.model, reuse=not self.config.compile)
         self.step = self.stack.enter_context(step)
 
     # --- the loop -------------------------------------------------------------------------------------------------
@@ -238,12 +220,12 @@ class _Loop:
         draws = np.random.SeedSequence([self.config.seed, rank, index]).generate_state(2, np.uint64)
         seed_generators(int(draws[0]), self.fabric.device)
         micro = [self.fabric.to_device(batch) for batch in micro]
-        if self.recipe.refine is not None:
+        if self.objective.refine is not None:
             generator = torch.Generator().manual_seed(int(draws[1]))
-            micro = [self.recipe.refine(self.model, batch, generator) for batch in micro]
+            micro = [self.objective.refine(self.model, batch, generator) for batch in micro]
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.lr * self.config.rate(index, self.steps)
-        stats = self.step(self.recipe.loss, micro, index)
+        stats = self.step(self.objective.loss, micro, index)
         self.optimizer.step()
         self.pending.append(([batch["row"] for batch in micro], stats))
         return sum(len(batch["image"]) for batch in micro)
@@ -307,12 +289,12 @@ class _Loop:
         """Whether the validation faces are looked at after `epoch` (1-based): every k-th, and the last."""
         epochs = self.config.epochs
         every = 1 if self.config.select == "best_validation" else math.ceil(epochs / LOOKS)
-        return self.recipe.validate is not None and (epoch % every == 0 or epoch == epochs)
+        return self.objective.validate is not None and (epoch % every == 0 or epoch == epochs)
 
     def _validate(self) -> float:
-        assert self.recipe.validate is not None
+        assert self.objective.validate is not None
         with evaluating(self.detector):
-            value = float(self.recipe.validate(self.detector))
+            value = float(self.objective.validate(self.detector))
         if self.config.select == "best_validation" and value > self.progress.best:
             weights = {name: tensor.detach().clone() for name, tensor in self.detector.state_dict().items()}
             self.progress.best, self.progress.best_weights = value, weights

@@ -15,54 +15,30 @@ the joint batch: micro-batches and ranks are averaged before Δ and the ascent a
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from dfrepro.errors import WorkbookError
+from dfrepro import settings
 from dfrepro.nets.pim import PIM, sites_of, step_along
 from dfrepro.nets.trunk import Trunk, generators, set_generators
+from dfrepro.settings import CHECKED, ROUNDING
 
 Batch = Mapping[str, Any]  # of tensors (B, ...): "image", "label", whatever the loss reads
 Loss = Callable[[nn.Module, Batch], tuple[Tensor, Mapping[str, Tensor]]]  # -> the loss, and its parts for the history
 TINY_NORM = 1e-12  # no gradient, no ascent
-ROUNDING = 1e-9  # 1 − .8 − .2 is not 0 in binary
 
 
-@dataclass(frozen=True)
-class StepRule:
-    """The weights of Eq. 14. `alpha`, `beta` in [0, 1] with alpha + beta <= 1; `r`, `r_prime` >= 0.
+@dataclass(frozen=True, config=CHECKED)
+class StepRule(settings.Step):
+    """The weights of Eq. 14, as a run declares them, and what follows from them. `seed`: of a random direction."""
 
-    `sites`: names of modules, () for the network's default. `per_site`: each site's own norm in Eq. 9 instead of the
-    joint one. `direction`: "random" replaces γ's direction by a random one of the same norm (a control of ours),
-    drawn from `seed` and the step's index.
-    """
-
-    alpha: float = 0.0
-    beta: float = 0.0
-    r: float = 0.1
-    r_prime: float = 0.05
-    sites: tuple[str, ...] = ()
-    per_site: bool = False
-    direction: Literal["gradient", "random"] = "gradient"
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.alpha <= 1 and 0 <= self.beta <= 1 and self.alpha + self.beta <= 1 + ROUNDING):
-            raise WorkbookError(
-                f"alpha is {self.alpha} and beta is {self.beta}; both and their sum must lie in [0, 1]",
-                where="step rule",
-                remedy="They weigh g2 and g3 against g1 (TIFS 2024, Eq. 14)",
-            )
-        if self.r < 0 or self.r_prime < 0:
-            raise WorkbookError(f"r is {self.r} and r' is {self.r_prime}; must not be negative", where="step rule")
-        if self.direction not in ("gradient", "random"):
-            raise WorkbookError(f"direction is {self.direction!r}; must be gradient or random", where="step rule")
 
     @property
     def plain(self) -> float:

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dfrepro import params
 from dfrepro.__main__ import parser
 from dfrepro.files import ROOT
-from dfrepro.jobs.kinds import recipes
+from dfrepro.jobs.kinds import method_of
 
 PAGE = (ROOT / "docs" / "paper-scale.md").read_text(encoding="utf-8")
 ORIGINALS = 720  # of FF++'s official training split
@@ -88,7 +88,7 @@ def test_work_follows_from_the_settings(row):
 def test_flops_are_those_that_torch_counts(row):
     for run in runs(row[0]):
         spec = P.spec(run, 0)
-        detector = recipes(spec).build(spec | {"backbone": spec["backbone"] | {"pretrained": False}}).eval()
+        detector = method_of(spec).build(spec | {"backbone": spec["backbone"] | {"pretrained": False}}).eval()
         side = spec["backbone"]["image_size"]
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             detector(torch.zeros(1, 3, side, side, dtype=torch.uint8))

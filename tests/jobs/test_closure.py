@@ -25,6 +25,7 @@ WITHOUT = {
     "dfrepro.files": "how files are written, whole or not at all; what is in them is the caller's",
     "dfrepro.places": "names of folders, which DVC sees as dependencies and outputs",
     "dfrepro.params": "checks values that are the stage's parameters; its defaults are pinned by tests/test_params.py",
+    "dfrepro.settings": "types of a stage's parameters; likewise",
     PIPELINE: "hands parameters and artifacts, all declared, to the function that is followed here",
     "dfrepro.data.contact": "draws a sheet that no stage makes",
     "dfrepro.data.check": "tells a user what is there",

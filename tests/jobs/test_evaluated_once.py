@@ -10,7 +10,7 @@ from dfrepro import params
 from dfrepro.data.dataset import select
 from dfrepro.data.manifest import Face, FaceStore
 from dfrepro.jobs import evaluate as run
-from dfrepro.jobs.kinds import recipes
+from dfrepro.jobs.kinds import method_of
 from dfrepro.jobs.trained import TrainedRun
 from dfrepro.train import checkpoint
 from dfrepro.train.ingredients import Inputs
@@ -34,7 +34,7 @@ def scored(tmp_path_factory):
     """A run on three test sets, its own under a shift and two corruptions; and how many faces the network was shown."""
     folder = tmp_path_factory.mktemp("scored")
     stores = {name: write_store(folder / name, name) for name in ("ffpp-c23", "cdfv2", "dfdc")}
-    checkpoint.save(folder / "run", recipes(DECLARED).build(DECLARED), {"spec": DECLARED})
+    checkpoint.save(folder / "run", method_of(DECLARED).build(DECLARED), {"spec": DECLARED})
     shown, read, load = Counter(), Counter(), run.load_detector
 
     def counting(trained):

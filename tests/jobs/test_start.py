@@ -11,7 +11,7 @@ from dfrepro import params, places
 from dfrepro.errors import WorkbookError
 from dfrepro.files import ROOT
 from dfrepro.jobs import pipeline
-from dfrepro.jobs.kinds import recipes
+from dfrepro.jobs.kinds import method_of
 from dfrepro.jobs.train import started, train_run
 from dfrepro.params import Params, ScaleParams
 from dfrepro.train.ingredients import Inputs
@@ -50,7 +50,7 @@ def p(tmp_path_factory) -> Params:
 def test_every_arm_begins_with_the_starts_weights_and_a_classifier_of_its_own(p, run):
     trained = load_file(places.start_folder(p, "small", 0) / "model.safetensors")
     spec = started(p.spec(run, 0), inputs(p))
-    own = recipes(spec).build(spec).state_dict()
+    own = method_of(spec).build(spec).state_dict()
     shared = {
         name: value
         for name, value in own.items()

@@ -12,7 +12,7 @@ from dfrepro.data.dataset import FaceDataset, select
 from dfrepro.data.manifest import FaceStore
 from dfrepro.nets.detector import Backbone, build_detector
 from dfrepro.nets.losses import CrossEntropy
-from dfrepro.train.fit import Recipe, TrainConfig, fit
+from dfrepro.train.fit import Objective, TrainConfig, fit
 from dfrepro.train.steps import Step, StepRule
 
 CASES = [("pim", 1), ("sam", 1), ("mix", 1), ("mix", 2)]  # the rule, and into how many micro-batches a rank splits
@@ -36,9 +36,9 @@ def gradients(fabric: Fabric) -> dict[str, torch.Tensor]:
 def train(store: FaceStore, out: Path) -> None:
     """A short training with a mix of all three terms, on layer norm: batch norm's batches are a rank's own."""
     data = FaceDataset(store, select(store.manifest, split="train"), size=32, seed=0)
-    settings = TrainConfig(epochs=2, batch=16, lr=0.05, accelerator="cpu", threads=1)
-    recipe = Recipe(CrossEntropy(), StepRule(0.4, 0.3))
-    fit(build_detector(Backbone("test_convnext", 32), seed=1), data, recipe, settings, out)
+    settings = TrainConfig(epochs=2, batch=16, frames=1, optimiser="sgd", lr=0.05, accelerator="cpu", threads=1)
+    objective = Objective(CrossEntropy(), StepRule(0.4, 0.3))
+    fit(build_detector(Backbone("test_convnext", 32), seed=1), data, objective, settings, out)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What a run's settings make of its draws: augmentation of what the network sees, the hulls of its pseudo-fakes."""
 
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import cv2
@@ -10,6 +11,7 @@ from dfrepro import params
 from dfrepro.data.dataset import Sample, centre
 from dfrepro.errors import WorkbookError
 from dfrepro.train.draws import Augmented, training_data
+from dfrepro.train.fit import TrainConfig
 from dfrepro.train.steps import StepRule
 
 FACE = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
@@ -43,9 +45,16 @@ def self_blended(hulls: str) -> dict:
 
 def test_sites_and_the_norm_of_each_are_settings_of_a_runs_step():
     step = params.Step(alpha=1, sites=["backbone.stages.1"], per_site=True)
-    rule = StepRule(**step.model_dump(mode="json"))
+    rule = StepRule(**asdict(step))
     assert list(rule.sites) == ["backbone.stages.1"]
     assert rule.per_site
+
+
+def test_micro_batches_are_a_setting_of_a_run():
+    p = params.load(scale="smoke")
+    runs = p.runs | {"erm-df": p.run("erm-df").model_copy(update={"training": {"accumulate": 4}})}
+    spec = p.model_copy(update={"runs": runs}).spec("erm-df", 0)
+    assert TrainConfig(**spec["training"]).accumulate == 4
 
 
 @pytest.mark.parametrize("hulls", ["convex", "four"])

@@ -20,15 +20,24 @@ from dfrepro.evaluate.predict import predict
 from dfrepro.nets.detector import Backbone, build_detector
 from dfrepro.nets.losses import CrossEntropy
 from dfrepro.train import checkpoint
-from dfrepro.train.fit import Recipe, TrainConfig, fit
+from dfrepro.train.fit import Objective, TrainConfig, fit
 from dfrepro.train.steps import StepRule
 
 DECLARED = Backbone("test_resnet", 32, {"drop_rate": 0.2})
-PIM = Recipe(CrossEntropy(), StepRule(alpha=1.0))
+PIM = Objective(CrossEntropy(), StepRule(alpha=1.0))
 
 
 def config(**changes) -> TrainConfig:
-    settings = {"epochs": 2, "batch": 8, "lr": 0.05, "accelerator": "cpu", "threads": 1, "seed": 3}
+    settings = {
+        "epochs": 2,
+        "batch": 8,
+        "frames": 1,
+        "optimiser": "sgd",
+        "lr": 0.05,
+        "accelerator": "cpu",
+        "threads": 1,
+        "seed": 3,
+    }
     return TrainConfig(**(settings | changes))
 
 
@@ -36,9 +45,9 @@ def data(store, seed=3, **kwargs) -> FaceDataset:
     return FaceDataset(store, select(store.manifest, split="train"), size=32, seed=seed, **kwargs)
 
 
-def run(store, out, recipe=PIM, settings=None, dataset=None, **kwargs):
+def run(store, out, objective=PIM, settings=None, dataset=None, **kwargs):
     detector = build_detector(DECLARED, seed=1)
-    return fit(detector, dataset or data(store), recipe, settings or config(), out, **kwargs)
+    return fit(detector, dataset or data(store), objective, settings or config(), out, **kwargs)
 
 
 def weights(folder) -> bytes:
@@ -49,8 +58,8 @@ class Killed(BaseException):
     """What no handler catches: stands for a kill inside the process."""
 
 
-def killing(recipe: Recipe, at: int) -> Recipe:
-    """`recipe`, but the process 'dies' in the middle of step `at`."""
+def killing(objective: Objective, at: int) -> Objective:
+    """`objective`, but the process 'dies' in the middle of step `at`."""
     seen = [0]
 
     def refine(model, batch, generator):
@@ -59,7 +68,7 @@ def killing(recipe: Recipe, at: int) -> Recipe:
             raise Killed
         return batch
 
-    return Recipe(recipe.loss, recipe.rule, refine, recipe.validate)
+    return Objective(objective.loss, objective.rule, refine, objective.validate)
 
 
 # --- it trains ------------------------------------------------------------------------------------------------------
@@ -161,7 +170,7 @@ def test_a_pim_run_killed_in_a_step_ends_in_the_same_bytes(store, tmp_path, opti
         run(store, tmp_path / "killed", killing(PIM, at), settings=settings)
     assert not (tmp_path / "killed").exists()
     seen = []
-    counting = Recipe(PIM.loss, PIM.rule, lambda model, batch, generator: seen.append(1) or batch)
+    counting = Objective(PIM.loss, PIM.rule, lambda model, batch, generator: seen.append(1) or batch)
     run(store, tmp_path / "killed", counting, settings=settings)
     assert len(seen) == 8 - (at - 1)  # it went on from where it was
     for name in ("model.safetensors", "history.csv"):
@@ -243,9 +252,9 @@ class Poisoned(CrossEntropy):
 def test_a_loss_that_is_not_finite_stops_and_names_the_faces(store, tmp_path, value):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "kept").touch()
-    recipe = Recipe(Poisoned(6, value))
+    objective = Objective(Poisoned(6, value))
     with pytest.raises(WorkbookError, match=r"loss is (nan|inf) on ffpp/\w+/00\d:\d") as error:
-        run(store, tmp_path / "run", recipe, settings=config(save_seconds=0, log_every=1), resume=tmp_path / "state")
+        run(store, tmp_path / "run", objective, settings=config(save_seconds=0, log_every=1), resume=tmp_path / "state")
     assert "step 6" in str(error.value)
     assert (tmp_path / "run" / "kept").exists()  # what was there is still there
     state = load_file(tmp_path / "state" / "state.safetensors")
@@ -262,7 +271,7 @@ def test_the_batch_that_is_named_is_the_one(store, tmp_path):
 
     dataset = data(store)
     with pytest.raises(WorkbookError) as error:
-        run(store, tmp_path / "run", Recipe(Watching(3, math.nan)), dataset=dataset)
+        run(store, tmp_path / "run", Objective(Watching(3, math.nan)), dataset=dataset)
     for key in dataset.keys(rows[2].tolist()):
         assert key in str(error.value)
 
@@ -278,7 +287,7 @@ class Cliff(CrossEntropy):
 def test_weights_that_are_not_finite_are_never_a_checkpoint(store, tmp_path):
     everything = config(epochs=1, batch=len(data(store)))  # one step: its loss is finite, what it leaves is not
     with pytest.raises(WorkbookError, match="weights are not finite"):
-        run(store, tmp_path / "run", Recipe(Cliff()), settings=everything)
+        run(store, tmp_path / "run", Objective(Cliff()), settings=everything)
     assert not (tmp_path / "run").exists()
 
 
@@ -287,7 +296,7 @@ def test_weights_that_are_not_finite_are_never_a_checkpoint(store, tmp_path):
 
 def test_schedules_start_and_end_where_they_should():
     cosine, constant = config(schedule="cosine"), config(schedule="constant")
-    linear = config(schedule="constant_then_linear", constant=0.75)
+    linear = config(schedule="constant_then_linear")
     assert cosine.rate(0, 100) == 1
     assert cosine.rate(50, 100) == pytest.approx(0.5)
     assert cosine.rate(99, 100) < 1e-3
@@ -320,8 +329,8 @@ def test_best_validation_keeps_the_best_epochs_weights(store, tmp_path):
         kept.append({name: value.clone() for name, value in detector.state_dict().items()})
         return next(values)
 
-    recipe = Recipe(CrossEntropy(), validate=validate)
-    run(store, tmp_path / "run", recipe, settings=config(epochs=3, select="best_validation"))
+    objective = Objective(CrossEntropy(), validate=validate)
+    run(store, tmp_path / "run", objective, settings=config(epochs=3, select="best_validation"))
     saved = load_file(tmp_path / "run" / "model.safetensors")
     assert all(torch.equal(saved[name], kept[1][name]) for name in saved)
     assert list(pd.read_csv(tmp_path / "run" / "history.csv")["validation"]) == [0.7, 0.9, 0.8]
@@ -333,8 +342,8 @@ def test_best_validation_without_a_validation_is_refused(store, tmp_path):
 
 
 def test_looking_at_the_network_does_not_change_it(store, undisturbed, tmp_path):
-    recipe = Recipe(PIM.loss, PIM.rule, validate=lambda detector: float(torch.rand(())))
-    run(store, tmp_path / "run", recipe)
+    objective = Objective(PIM.loss, PIM.rule, validate=lambda detector: float(torch.rand(())))
+    run(store, tmp_path / "run", objective)
     assert weights(tmp_path / "run") == weights(undisturbed)
 
 
@@ -345,8 +354,8 @@ def test_pairs_that_a_transform_makes_are_trained_on(store, tmp_path):
     seen = []
     rows = select(store.manifest, split="train", label=0)
     dataset = FaceDataset(store, rows, size=32, seed=0, transform=pair)
-    recipe = Recipe(CrossEntropy(), refine=lambda model, batch, generator: seen.append(batch["label"]) or batch)
-    run(store, tmp_path / "run", recipe, settings=config(epochs=1, batch=4), dataset=dataset)
+    objective = Objective(CrossEntropy(), refine=lambda model, batch, generator: seen.append(batch["label"]) or batch)
+    run(store, tmp_path / "run", objective, settings=config(epochs=1, batch=4), dataset=dataset)
     assert seen
     assert all(labels.tolist() == [0, 1] * 4 for labels in seen)
 
@@ -355,10 +364,10 @@ def test_micro_batches_see_the_same_draws(store, tmp_path):
     seen: dict[int, list[int]] = {}
     for accumulate in (1, 2):
         rows = seen.setdefault(accumulate, [])
-        recipe = Recipe(
+        objective = Objective(
             CrossEntropy(), refine=lambda m, batch, g, rows=rows: rows.extend(batch["row"].tolist()) or batch
         )
-        run(store, tmp_path / str(accumulate), recipe, settings=config(accumulate=accumulate, epochs=1))
+        run(store, tmp_path / str(accumulate), objective, settings=config(accumulate=accumulate, epochs=1))
     assert seen[1]
     assert seen[1] == seen[2]
 

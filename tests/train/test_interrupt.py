@@ -12,7 +12,7 @@ import pytest
 from dfrepro.data.dataset import FaceDataset, select
 from dfrepro.nets.detector import Backbone, build_detector
 from dfrepro.nets.losses import CrossEntropy
-from dfrepro.train.fit import Recipe, TrainConfig, fit
+from dfrepro.train.fit import Objective, TrainConfig, fit
 
 SLOW = textwrap.dedent(
     """
@@ -22,7 +22,7 @@ SLOW = textwrap.dedent(
     from dfrepro.data.manifest import FaceStore
     from dfrepro.nets.detector import Backbone, build_detector
     from dfrepro.nets.losses import CrossEntropy
-    from dfrepro.train.fit import Recipe, TrainConfig, fit
+    from dfrepro.train.fit import Objective, TrainConfig, fit
 
     store, out = FaceStore.open(Path(sys.argv[1])), Path(sys.argv[2])
     pause, workers = float(sys.argv[3]), int(sys.argv[4])
@@ -36,7 +36,7 @@ SLOW = textwrap.dedent(
     config = TrainConfig(epochs=2, batch=8, lr=.05, accelerator="cpu", threads=1, workers=workers, save_seconds=1e9)
     detector = build_detector(Backbone("test_resnet", 32), seed=1)
     try:
-        fit(detector, data, Recipe(CrossEntropy(), refine=refine), config, out, name="slow")
+        fit(detector, data, Objective(CrossEntropy(), refine=refine), config, out, name="slow")
     except KeyboardInterrupt as stopped:
         print("stopped:", stopped, flush=True)
         sys.exit(130)
@@ -69,9 +69,9 @@ def train(store, out, stop_at: int | None = None, **changes) -> None:
 
     data = FaceDataset(store, select(store.manifest, split="train"), size=32, seed=3, draws=32)
     settings = {"epochs": 2, "batch": 8, "lr": 0.05, "accelerator": "cpu", "threads": 1, "seed": 3}
-    recipe = Recipe(CrossEntropy(), refine=refine)
+    objective = Objective(CrossEntropy(), refine=refine)
     detector = build_detector(Backbone("test_resnet", 32, {"drop_rate": 0.2}), seed=1)
-    fit(detector, data, recipe, TrainConfig(**settings | changes), out, name="mine")
+    fit(detector, data, objective, TrainConfig(**settings | changes), out, name="mine")
 
 
 @pytest.mark.parametrize("workers", [0, 1])

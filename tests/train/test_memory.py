@@ -3,7 +3,7 @@
 import tracemalloc
 
 from dfrepro.nets.losses import CrossEntropy
-from dfrepro.train.fit import Recipe
+from dfrepro.train.fit import Objective
 from tests.train.conftest import write_store
 from tests.train.test_fit import config, data, run
 
@@ -12,7 +12,7 @@ def peak(store, out) -> int:
     """Bytes that Python and NumPy held at most in a training of four steps."""
     dataset = data(store, draws=16)
     tracemalloc.start()
-    run(store, out, Recipe(CrossEntropy()), config(epochs=2), dataset)
+    run(store, out, Objective(CrossEntropy()), config(epochs=2), dataset)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return peak

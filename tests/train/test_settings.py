@@ -10,19 +10,19 @@ import torch
 from safetensors.torch import load_file
 
 from dfrepro.nets.losses import CrossEntropy
-from dfrepro.train.fit import Recipe
+from dfrepro.train.fit import Objective
 from dfrepro.train.steps import StepRule
 from tests.train.test_fit import PIM, config, run
 
-RECIPES = {"erm": Recipe(CrossEntropy()), "pim": PIM, "dualflat": Recipe(CrossEntropy(), StepRule(0.4, 0.3))}
+OBJECTIVES = {"erm": Objective(CrossEntropy()), "pim": PIM, "dualflat": Objective(CrossEntropy(), StepRule(0.4, 0.3))}
 
 
-@pytest.fixture(scope="module", params=RECIPES)
+@pytest.fixture(scope="module", params=OBJECTIVES)
 def plain(request, store, tmp_path_factory):
-    """A recipe, and the losses and weights of a training by it without settings."""
+    """A objective, and the losses and weights of a training by it without settings."""
     out = tmp_path_factory.mktemp(f"plain-{request.param}") / "run"
-    run(store, out, RECIPES[request.param], config(lr=0.01))
-    return RECIPES[request.param], *results(out)
+    run(store, out, OBJECTIVES[request.param], config(lr=0.01))
+    return OBJECTIVES[request.param], *results(out)
 
 
 def results(out) -> tuple[pd.DataFrame, torch.Tensor]:
@@ -33,8 +33,8 @@ def results(out) -> tuple[pd.DataFrame, torch.Tensor]:
 
 def differences(plain, store, out, **settings) -> tuple[float, float]:
     """The largest relative difference of an epoch's loss, and that of the weights in the norm."""
-    recipe, history, weights = plain
-    run(store, out, recipe, config(lr=0.01, **settings))
+    objective, history, weights = plain
+    run(store, out, objective, config(lr=0.01, **settings))
     theirs, moved = results(out)
     loss = ((theirs["loss"] - history["loss"]).abs() / history["loss"]).max()
     return float(loss), float((moved - weights).norm() / weights.norm())

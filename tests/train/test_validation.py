@@ -14,7 +14,7 @@ from dfrepro.evaluate import metrics
 from dfrepro.evaluate.predict import predict
 from dfrepro.nets.detector import Backbone, build_detector, evaluating
 from dfrepro.nets.losses import CrossEntropy
-from dfrepro.train.fit import LOOKS, Recipe, TrainConfig, fit
+from dfrepro.train.fit import LOOKS, Objective, TrainConfig, fit
 from dfrepro.train.steps import StepRule
 from dfrepro.train.validation import in_domain, some
 
@@ -23,10 +23,10 @@ DROPPING = Backbone("test_resnet", 32, {"drop_rate": 0.2})  # with batch norm an
 
 
 def train(store, out, validate, epochs=2, **changes) -> pd.DataFrame:
-    recipe = Recipe(CrossEntropy(), StepRule(alpha=0.5, beta=0.5), validate=validate)
+    objective = Objective(CrossEntropy(), StepRule(alpha=0.5, beta=0.5), validate=validate)
     config = TrainConfig(epochs=epochs, batch=8, lr=0.05, accelerator="cpu", threads=1, seed=3, **changes)
     data = FaceDataset(store, select(store.manifest, split="train"), size=32, seed=3, draws=16)
-    fit(build_detector(DROPPING, seed=1), data, recipe, config, out)
+    fit(build_detector(DROPPING, seed=1), data, objective, config, out)
     return pd.read_csv(out / "history.csv")
 
 

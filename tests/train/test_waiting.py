@@ -20,7 +20,7 @@ from dfrepro.methods.pel import detector as pel
 from dfrepro.methods.pel.frequency import Statistics
 from dfrepro.nets.detector import Backbone
 from dfrepro.nets.losses import CrossEntropy
-from dfrepro.train.fit import Recipe, _Loop
+from dfrepro.train.fit import Objective, _Loop
 from dfrepro.train.steps import StepRule
 from tests.train.test_fit import config, data, run
 
@@ -57,7 +57,7 @@ def noted(name: str, waits: list[str]):
     return lambda *args, **kwargs: waits.append(name) or own(*args, **kwargs)
 
 
-def steps_waits(monkeypatch, store, out, recipe) -> list[str]:
+def steps_waits(monkeypatch, store, out, objective) -> list[str]:
     """What waits in the steps of a training, batch to optimiser; the loop's own looks between them do not count."""
     waits: list[str] = []
     take = _Loop._take
@@ -69,13 +69,13 @@ def steps_waits(monkeypatch, store, out, recipe) -> list[str]:
         return images
 
     monkeypatch.setattr(_Loop, "_take", watching)
-    run(store, out, recipe, config(epochs=1, log_every=2))
+    run(store, out, objective, config(epochs=1, log_every=2))
     return waits
 
 
 @pytest.mark.parametrize("rule", RULES, ids=("erm", "pim", "sam", "dualflat"))
 def test_no_step_rule_waits(monkeypatch, store, tmp_path, rule):
-    assert steps_waits(monkeypatch, store, tmp_path / "run", Recipe(CrossEntropy(), rule)) == []
+    assert steps_waits(monkeypatch, store, tmp_path / "run", Objective(CrossEntropy(), rule)) == []
 
 
 def test_a_loss_that_looks_at_its_value_is_seen(monkeypatch, store, tmp_path):
@@ -87,7 +87,7 @@ def test_a_loss_that_looks_at_its_value_is_seen(monkeypatch, store, tmp_path):
             assert len(batch["image"][batch["label"] == 1])
             return loss, parts
 
-    waits = steps_waits(monkeypatch, store, tmp_path / "run", Recipe(Looking()))
+    waits = steps_waits(monkeypatch, store, tmp_path / "run", Objective(Looking()))
     assert {"_local_scalar_dense", "cpu", "numpy", "index"} <= set(waits)
 
 

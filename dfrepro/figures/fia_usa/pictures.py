@@ -101,15 +101,15 @@ def ranking(p: "Params", run: str, seed: int, face: RealFace, draws: int | None 
     """
     from dfrepro.jobs import pipeline
     from dfrepro.jobs.train import started
-    from dfrepro.methods.fia_usa import run as recipes
+    from dfrepro.methods.fia_usa import run as method
     from dfrepro.methods.fia_usa.affs import unit_range
     from dfrepro.train.draws import training_data
 
     inputs = pipeline.inputs(p, run, seed)
     spec = started(p.spec(run, seed), inputs)
-    detector = recipes.build(spec)
+    detector = method.build(spec)
     drawn = spec if draws is None else spec | {"seed": draws}
-    ranked, errors = recipes.ranking(detector, training_data(drawn, inputs), spec)
+    ranked, errors = method.ranking(detector, training_data(drawn, inputs), spec)
     assert detector.selection is not None
     detector.selection.keep_least(errors)
     pair = forge(face, "hull", "ae", seed=3)
@@ -122,12 +122,12 @@ def ranking(p: "Params", run: str, seed: int, face: RealFace, draws: int | None 
 
 def channels(p: "Params", runs: Sequence[str]) -> dict[str, tuple[str, list[int], list[int]]]:
     """What stands for Table 7's networks at this scale: run -> (network, C2 to C5, m_2 to m_5)."""
-    from dfrepro.methods.fia_usa import run as recipes
+    from dfrepro.methods.fia_usa import run as method
 
     found = {}
     for run in runs:
         spec = p.spec(run, 0)
-        detector = recipes.build(spec | {"backbone": spec["backbone"] | {"pretrained": False}})
+        detector = method.build(spec | {"backbone": spec["backbone"] | {"pretrained": False}})
         found[run] = (spec["backbone"]["name"], list(detector.channels), list(detector.kept))
     return found
 

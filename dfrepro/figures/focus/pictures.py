@@ -129,12 +129,12 @@ def features(wb: "Workbook", runs: dict[str, str], datasets: tuple[str, ...], *,
 
 def costs(wb: "Workbook", names: dict[str, str], *, batch: int = 16, repeats: int = 3) -> pd.DataFrame:
     """Table VIII here: parameters, operations of a face, faces a second on this machine; `names`: run -> title."""
-    from dfrepro.jobs.kinds import recipes
+    from dfrepro.jobs.kinds import method_of
 
     p = wb.params
     specs = {title: p.spec(run, p.seeds[0]) for run, title in names.items()}
     networks = {
-        title: recipes(spec).build(spec | {"backbone": spec["backbone"] | {"pretrained": False}})
+        title: method_of(spec).build(spec | {"backbone": spec["backbone"] | {"pretrained": False}})
         for title, spec in specs.items()
     }
     counted = {t: focus_cost.cost(n, specs[t]["backbone"]["image_size"]) for t, n in networks.items()}

@@ -8,7 +8,7 @@ from dfrepro import params
 from dfrepro.data.dataset import Sample, centre
 from dfrepro.data.manifest import FaceStore
 from dfrepro.errors import WorkbookError
-from dfrepro.jobs.kinds import recipes
+from dfrepro.jobs.kinds import method_of
 from dfrepro.methods.pel import residuals as figures
 from dfrepro.methods.pel import run as runs
 from dfrepro.methods.pel.detector import VARIANTS, build
@@ -168,4 +168,4 @@ def test_a_set_without_masks_measures_the_shares_alone(store, detector):
 def test_a_pel_without_modules_measures_nothing(store):
     plain = runs.prepare(spec("pel-two-stream"), Inputs(store)).detector
     assert runs.measure(plain, spec("pel-two-stream"), {"ffpp-c40": store}, Inputs(store)) == []
-    assert recipes(spec("pel-full")) is runs
+    assert method_of(spec("pel-full")) is runs
