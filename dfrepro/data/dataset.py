@@ -73,7 +73,7 @@ def select(
     rows = np.flatnonzero(keep)
     if frames is not None and len(rows):
         videos = manifest.iloc[rows].groupby(["dataset", "manipulation", "video"], sort=False).indices.values()
-        rows = np.sort(np.concatenate([rows[_spread(np.sort(places), frames)] for places in videos]))
+        rows = np.sort(np.concatenate([rows[spread(np.sort(places), frames)] for places in videos]))
     if not len(rows):
         raise WorkbookError(
             f"no face is left (split {split}, manipulations {manipulations}, label {label})",
@@ -83,7 +83,7 @@ def select(
     return rows
 
 
-def _spread(places: np.ndarray, n: int) -> np.ndarray:
+def spread(places: np.ndarray, n: int) -> np.ndarray:
     """`n` of `places` at equal distances, first and last among them."""
     if len(places) <= n:
         return places

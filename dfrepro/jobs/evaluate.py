@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from dfrepro.data.dataset import select
+from dfrepro.data.dataset import select, spread
 from dfrepro.data.manifest import FaceStore
 from dfrepro.evaluate import metrics, scores
 from dfrepro.evaluate.predict import Predictions, predict, predict_under
@@ -59,10 +59,10 @@ def evaluate_run(
     found: dict[str, dict[str, Predictions]] = {}
     for name, store in stores.items():
         rows, own = select(store.manifest, split="test", frames=frames), name == spec["data"]["dataset"]
-        few = some_people(store.manifest, rows, corrupted)
         looks: list[tuple[np.ndarray, dict[str, Probe]]] = [(rows, _probes(spec) if own else {CLEAN: None})]
         if own and conditions:  # a face passes once under each: together, where all of them are seen
             altered: dict[str, Probe] = {**corruptions(conditions)}
+            few = some_people(store.manifest, rows, corrupted)
             looks = [*looks, (few, altered)] if len(few) < len(rows) else [(rows, _probes(spec) | altered)]
         found[name] = {}
         for part, probes in looks:
@@ -109,8 +109,7 @@ def some_people(manifest: pd.DataFrame, rows: np.ndarray, share: float) -> np.nd
     if "identity" in shown:
         names = shown["identity"].fillna("").astype(str).where(lambda known: known != "", names)
     people = np.unique(names)
-    kept = people[np.unique(np.linspace(0, len(people) - 1, max(1, round(share * len(people)))).round().astype(int))]
-    return rows[np.isin(names.to_numpy(), kept)]
+    return rows[np.isin(names.to_numpy(), spread(people, max(1, round(share * len(people)))))]
 
 
 def with_reals_of(own: Predictions, other: Predictions) -> Predictions:

@@ -6,10 +6,10 @@ as they were, so that a training with it and one without end in the same weights
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
+from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from dfrepro.data.dataset import centre, select
+from dfrepro.data.dataset import centre, select, spread
 from dfrepro.data.manifest import FaceStore
 from dfrepro.errors import WorkbookError
 from dfrepro.nets.detector import evaluating
@@ -43,8 +43,8 @@ def some(store: FaceStore, rows: np.ndarray, faces: int) -> np.ndarray:
     videos = store.manifest.iloc[rows].groupby(KEY, sort=True).indices
     frames = max(1, faces // len(videos))
     kept = list(videos.values())
-    kept = [kept[place] for place in _spread(len(kept), faces)]
-    return np.sort(np.concatenate([rows[np.sort(places)[_spread(len(places), frames)]] for places in kept]))
+    kept = [kept[place] for place in spread(np.arange(len(kept)), faces)]
+    return np.sort(np.concatenate([rows[spread(np.sort(places), frames)] for places in kept]))
 
 
 def video_auc(detector: nn.Module, store: FaceStore, rows: np.ndarray, size: int) -> float:
@@ -58,14 +58,8 @@ def video_auc(detector: nn.Module, store: FaceStore, rows: np.ndarray, size: int
         for start in range(0, len(rows), BATCH):
             faces = np.stack([centre(store.faces[row], size) for row in rows[start : start + BATCH]])  # (B, S, S, 3)
             margins.append(detector(torch.from_numpy(faces).permute(0, 3, 1, 2).to(where)).margins.double().numpy())
+    if not np.isfinite(np.concatenate(margins)).all():
+        return float("nan")
     table = store.manifest.iloc[rows][[*KEY, "label"]].assign(margin=np.concatenate(margins))
     videos = table.groupby(KEY, sort=False).mean().round({"margin": 10})
-    fake = videos["label"].to_numpy() == 1
-    ranks = rankdata(videos["margin"].to_numpy())  # ties share a rank; NaN gives NaN
-    n = int(fake.sum())
-    return float((ranks[fake].sum() - n * (n + 1) / 2) / (n * (len(fake) - n)))
-
-
-def _spread(length: int, n: int) -> np.ndarray:
-    """`n` places of `length` (all, where there are fewer) at equal distances."""
-    return np.unique(np.linspace(0, length - 1, min(n, length)).round().astype(int))
+    return float(roc_auc_score(videos["label"], videos["margin"]))

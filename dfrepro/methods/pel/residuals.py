@@ -14,8 +14,7 @@ from torch.nn import functional
 
 from dfrepro.errors import WorkbookError
 from dfrepro.methods.pel.detector import PEL, ChannelAttention, Enhancement, MutualEnhancement, NoiseEnhancement
-from dfrepro.methods.pel.streams import evaluating
-from dfrepro.nets.detector import Output
+from dfrepro.nets.detector import Output, evaluating
 
 TINY = 1e-20  # under a mean square: features of a black face may be flat
 

@@ -6,15 +6,13 @@ knows its stem, stages and top.
 """
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from dfrepro.errors import WorkbookError
-from dfrepro.nets.detector import Backbone, build_detector
+from dfrepro.nets.detector import Backbone, build_detector, evaluating
 
 HEADS = {"global_pool", "head", "head_drop", "fc_norm", "classifier", "fc"}  # where timm's networks start to pool
 
@@ -44,17 +42,6 @@ class RgbInput(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return (images - self.mean) / self.deviation
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside, the module's own after it."""
-    training = module.training
-    module.eval()
-    try:
-        yield
-    finally:
-        module.train(training)
 
 
 class Stream(nn.Module):
