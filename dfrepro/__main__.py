@@ -224,7 +224,7 @@ def repro(args: argparse.Namespace) -> None:
 
 
 def _note_seconds(path: Path, made: Mapping[str, float]) -> None:
-    """What stages took, for the study's account: a line each, the last one counts."""
+    """What stages took, for the study's account: a line for every time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = not path.exists()
     with path.open("a", encoding="utf-8") as file:

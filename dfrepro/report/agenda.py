@@ -12,7 +12,7 @@ from dfrepro import places
 from dfrepro.params import Params
 from dfrepro.report.schema import Claim, Operand
 
-GUESS = 120.0  # seconds of a training and its scoring that nobody has measured
+GUESS = 120.0  # seconds of one seed of a run, training and scoring, that nobody has measured
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Need:
 
 @dataclass(frozen=True)
 class Item:
-    """A claim on the agenda. seconds: what it needs a seed beyond the claims before it."""
+    """A claim on the agenda. seconds: what it takes beyond the claims before it."""
 
     claim: Claim
     need: Need
@@ -66,8 +66,8 @@ def agenda(
 ) -> list[Item]:
     """The testable claims that are not `decided` (titles), each with what it needs, the cheapest first.
 
-    seconds: of a run, training and scoring, where that was measured. A claim all of whose runs are asked for by those
-    before it costs nothing.
+    seconds: what each run takes; else one seed of every run is guessed. A claim all of whose runs are asked for by
+    those before it costs nothing.
     """
     known = seconds or {}
     left = {claim.title: (claim, need(claim, p)) for claim in claims if claim.testable and claim.title not in decided}

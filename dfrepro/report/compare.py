@@ -15,7 +15,7 @@ from dfrepro.report.evidence import Evidence
 from dfrepro.report.schema import Cell, Operand
 
 COLUMNS = ["run", "test", "seeds", "auc", "low", "high", "difference", "difference_low", "difference_high"]
-NOTHING = "—"  # where a run was not tested on a set
+NOTHING = "–"  # where a run was not tested on a set
 
 
 @dataclass(frozen=True)

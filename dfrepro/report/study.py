@@ -30,7 +30,7 @@ from dfrepro.errors import WorkbookError
 from dfrepro.files import ROOT, atomic_file, atomic_folder, read_json, write_json
 from dfrepro.jobs.repair import LOCKS, parsed, repair
 from dfrepro.report import judge
-from dfrepro.report.agenda import Item, agenda
+from dfrepro.report.agenda import GUESS, Item, agenda
 from dfrepro.report.looks import LOOKS as LEVELS
 from dfrepro.report.schema import load_claims
 from dfrepro.report.verdict import DECIDED
@@ -57,7 +57,7 @@ def run(patterns: Sequence[str] = (), *, looks: Sequence[int], jobs: int = 0, da
         draws = sorted({generator(seed) for seed in seeds})
         for draw in draws:
             prepare(draw, [seed for seed in seeds if generator(seed) == draw])
-        for item in left(patterns):
+        for item in left(patterns, look):
             print(f"\n{item.claim.title}: {len(item.need.runs)} runs with seeds 1 to {look}", flush=True)
             for draw in draws:
                 own = [seed for seed in seeds if generator(seed) == draw]
@@ -68,23 +68,34 @@ def run(patterns: Sequence[str] = (), *, looks: Sequence[int], jobs: int = 0, da
     return int(bool(failed))
 
 
-def left(patterns: Sequence[str] = ()) -> list[Item]:
-    """The claims that are not decided yet, in the order in which they are run."""
+def left(patterns: Sequence[str] = (), look: int = LOOKS[0]) -> list[Item]:
+    """The claims that are not decided yet, in the order in which they are run, with what they cost until this look."""
     p = params.load(scale=SCALE, grid=GRID)
     wanted = [c for c in load_claims() if not patterns or any(fnmatchcase(c.title, pattern) for pattern in patterns)]
     if not wanted:
         raise WorkbookError(f"no claim is called {patterns[0]!r}", where="study", remedy='They are called "PEL 1"')
-    return agenda(wanted, p, decided=_decided(), seconds=seconds().groupby("run")["seconds"].sum().to_dict())
+    return agenda(wanted, p, decided=_decided(), seconds=_ahead(p, look))
+
+
+def _ahead(p: params.Params, look: int) -> dict[str, float]:
+    """What the seeds of each run take that a look still lacks, as far as one of its seeds has been made."""
+    took = seconds().dropna(subset=["seed"])
+    each = took.groupby("run")["seconds"].sum() / took.groupby("run")["seed"].nunique()
+    scored = took[took["stage"].str.startswith("evaluate")].groupby("run")["seed"].unique()
+    lacking = {run: look - sum(seed <= look for seed in scored.get(run, ())) for run in p.runs}
+    return {run: lacking[run] * each.get(run, GUESS) for run in p.runs}
 
 
 def status() -> str:
-    """How far the study is, in one line: what is decided, what it took, what the rest would take at the next look."""
-    took, rest = seconds(), left()
-    hours = took["seconds"].sum() / 3600
-    ahead = SEEDS_A_DRAW * sum(item.seconds for item in rest) / 3600
+    """How far the study is, in one line: decided, what it took, and what the next look takes of what is not decided."""
+    for look in LOOKS:
+        rest = left(look=look)
+        if ahead := sum(item.seconds for item in rest):
+            break
     return (
-        f"{len(_decided())} claims decided, {len(rest)} left; {hours:.1f} core-hours so far; "
-        f"five seeds of all that is left: about {ahead:.0f} core-hours"
+        f"{len(_decided())} claims decided, {len(rest)} left; {seconds()['seconds'].sum() / 3600:.1f} core-hours "
+        "so far; "
+        f"what is left until the look at {look} seeds: about {ahead / 3600:.0f} core-hours"
     )
 
 
@@ -97,17 +108,16 @@ def _decided() -> set[str]:
 
 
 def seconds() -> pd.DataFrame:
-    """What each stage took, of all draws: draw, stage, run, seconds; on a core that it may have had to share."""
+    """What each stage took, every time: draw, stage, seconds, run, seed; on a core that it may have had to share."""
     parts = [
         pd.read_csv(path).assign(draw=int(path.parents[2].name))
         for path in sorted(CLONES.glob(f"*/artifacts/{SCALE}/seconds.csv"))
     ]
     kept = RESULTS / "seconds.csv"
-    found = (
-        pd.concat(parts) if parts else pd.read_csv(kept) if kept.exists() else pd.DataFrame({"stage": [], "draw": []})
-    )
-    items = found["stage"].astype(str).str.extract(r"@(?P<run>.+?)(-\d+)?$")
-    return found.assign(run=items["run"], seconds=found.get("seconds", 0.0)).reset_index(drop=True)
+    nothing = pd.DataFrame({"draw": [], "stage": [], "seconds": []})
+    found = pd.concat(parts) if parts else pd.read_csv(kept) if kept.exists() else nothing
+    items = found["stage"].astype(str).str.extract(r"@(?P<run>.+?)(?:-(?P<seed>\d+))?$")
+    return found.assign(run=items["run"], seed=items["seed"].astype(float)).reset_index(drop=True)
 
 
 def _workers(jobs: int, dask: str | None) -> list[str]:
@@ -195,7 +205,7 @@ def with_draw(text: str, draw: int) -> str:
 def collect() -> list[dict[str, Any]]:
     """Copy what the clones have found so far to results/study/ and judge the claims on all of it; returns the verdicts.
 
-    Evidence by draw; what each stage took; provenance: commit, seeds by draw, core-hours, seeds by claim, what is left.
+    Evidence by draw; what each stage took; provenance: seeds and commit by draw, core-hours, seeds by claim.
     """
     draws = {}
     for clone in sorted(CLONES.glob("[0-9]*"), key=lambda path: int(path.name)):

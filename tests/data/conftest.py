@@ -16,8 +16,9 @@ FACE = np.array([150.0, 105.0])  # its centre, x and y, in PORTRAIT
 
 
 def write_video(path: Path, frames: Iterable[np.ndarray], *, codec="libx264", pix_fmt="yuv420p", container=None,
-                rotation=None, times=None, options=None) -> Path:  # fmt: skip
-    """Encode `frames` (H, W, 3) uint8; `times` are time stamps in 1/1000 s for a variable frame rate."""
+                rotation=None, times=None, first=0, options=None) -> Path:  # fmt: skip
+    """Encode `frames` (H, W, 3) uint8; `times` are time stamps in 1/1000 s for a variable frame rate, else the first
+    frame has the stamp `first`, in frames."""
     frames = list(frames)
     with av.open(str(path), "w", format=container) as output:
         stream = output.add_stream(codec, rate=1000 if times else 25)
@@ -28,8 +29,8 @@ def write_video(path: Path, frames: Iterable[np.ndarray], *, codec="libx264", pi
             stream.set_display_rotation(rotation)
         for index, picture in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            if times:
-                frame.pts = times[index]
+            if times or first:
+                frame.pts = times[index] if times else first + index
             output.mux(stream.encode(frame))
         output.mux(stream.encode())
     return path

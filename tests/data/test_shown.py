@@ -319,15 +319,7 @@ def test_what_an_edit_list_cuts_off_is_not_read_and_not_called_a_truncated_copy(
 
 
 def test_frames_before_time_zero_are_hidden_as_players_hide_them(tmp_path):
-    with av.open(str(tmp_path / "v.mp4"), "w") as output:
-        stream = output.add_stream("libx264", rate=25, options={"bf": "2"})
-        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
-        for index, picture in enumerate(flat(20)):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            frame.pts = index - 7
-            output.mux(stream.encode(frame))
-        output.mux(stream.encode())
-    media, frames = read(tmp_path / "v.mp4")
+    media, frames = read(write_video(tmp_path / "v.mp4", flat(20), first=-7, options={"bf": "2"}))
     assert levels(frames) == list(range(7, 20))
     assert media.notes == []
     assert media.remarks == ["7 frames that its edit list cuts off are not read"]

@@ -179,8 +179,24 @@ def test_what_was_found_is_joined_by_draw_and_judged_with_where_it_comes_from(el
     assert provenance["seeds_by_claim"] == {"PIM 1": 2}
     assert study._decided() == {"PIM 1"}
     assert study.seconds().groupby("run")["seconds"].sum().to_dict() == {"dfd": 3600.0, "erm-df": 3600.0}
+    assert study.seconds().dropna()["seed"].tolist() == [1.0, 6.0]
     assert pd.read_csv(study.RESULTS / "seconds.csv")["draw"].tolist() == [0, 0, 1, 1]
     assert "1 claims decided" in study.status()
+
+
+def test_a_run_costs_what_one_of_its_seeds_took_for_every_seed_that_a_look_lacks(tmp_path, monkeypatch):
+    lines = [("start@small-1", 400), ("train-pel@pel-rgb-1", 60), ("evaluate-pel@pel-rgb-1", 40),
+             ("train-pel@pel-rgb-2", 80), ("evaluate-pel@pel-rgb-2", 20), ("train-pel@pel-freq-1", 50)]  # fmt: skip
+    kept = pd.DataFrame(lines, columns=["stage", "seconds"]).assign(draw=0)
+    monkeypatch.setattr(study, "CLONES", tmp_path / "none")
+    monkeypatch.setattr(study, "RESULTS", tmp_path)
+    kept.to_csv(tmp_path / "seconds.csv", index=False)
+    (pel2,) = study.left(["PEL 2"], look=5)
+    assert pel2.need.runs >= {"pel-rgb", "pel-freq"}
+    others = pel2.need.runs - {"pel-rgb", "pel-freq"}
+    assert pel2.seconds == 3 * 100 + 5 * 50 + 5 * 120 * len(others)  # two of five seeds of pel-rgb are scored
+    (later,) = study.left(["PEL 2"], look=10)
+    assert later.seconds == 8 * 100 + 10 * 50 + 10 * 120 * len(others)
 
 
 def test_nothing_found_is_an_error_that_says_what_runs_it(elsewhere):
