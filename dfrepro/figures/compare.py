@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
+from sklearn.metrics import roc_curve
 
 from dfrepro.evaluate import metrics
 from dfrepro.files import atomic_file
@@ -67,22 +69,13 @@ def roc(comparison: Comparison) -> "Figure":
         for run in comparison.runs:
             parts = videos[(videos["dataset"] == test) & (videos["run"] == run)].groupby("seed")
             for number, (_, part) in enumerate(parts):
-                alarms, hits = roc_curve(part["label"].to_numpy(), part["margin"].to_numpy())
+                alarms, hits, _ = roc_curve(part["label"], part["margin"], drop_intermediate=False)
                 label = run if number == 0 else None
                 axis.plot(alarms, hits, color=colours(comparison)[run], linewidth=1.6 / len(parts) ** 0.5, label=label)
         axis.plot([0, 1], [0, 1], color="grey", linestyle="--", linewidth=0.8)
         axis.set(title=name_of(test), xlabel="reals called fake", ylabel="fakes found", aspect="equal")
     _legend(figure, axes[0])
     return figure
-
-
-def roc_curve(labels: np.ndarray, margins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """False and true positive rates (K + 1,) from no alarm to all, one point a distinct margin."""
-    order = np.argsort(-margins, kind="stable")
-    labels, margins = labels[order].astype(float), margins[order]
-    ends = np.flatnonzero(np.r_[np.diff(margins) != 0, True])
-    hits, alarms = np.cumsum(labels)[ends], np.cumsum(1 - labels)[ends]
-    return np.r_[0, alarms / max(alarms[-1], 1)], np.r_[0, hits / max(hits[-1], 1)]
 
 
 def scores(comparison: Comparison, test: str) -> "Figure":
@@ -92,7 +85,7 @@ def scores(comparison: Comparison, test: str) -> "Figure":
     for axis, run in zip(axes, comparison.runs):
         part = videos[(videos["dataset"] == test) & (videos["run"] == run)]
         for label, word, colour in ((0, "real", REAL), (1, "fake", FAKE)):
-            chances = 1 / (1 + np.exp(-part.loc[part["label"] == label, "margin"].to_numpy()))
+            chances = expit(part.loc[part["label"] == label, "margin"].to_numpy())
             weights = np.full(len(chances), 1 / max(len(chances), 1))
             axis.hist(chances, np.linspace(0, 1, 21), weights=weights, color=colour, alpha=0.65, label=word)
         axis.axvline(0.5, color="grey", linestyle="--", linewidth=0.8)

@@ -5,7 +5,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
-from sklearn.metrics import roc_curve as reference
 
 from dfrepro.evaluate import metrics
 from dfrepro.figures import compare as figures
@@ -23,14 +22,15 @@ def comparison(planted_scores):
     plt.close("all")
 
 
-def test_a_curve_is_scikit_learns_with_ties_and_without():
-    rng = np.random.default_rng(0)
-    labels, margins = rng.integers(0, 2, 60), rng.normal(size=60).round(1)
-    alarms, hits = figures.roc_curve(labels, margins)
-    expected = reference(labels, margins, drop_intermediate=False)
-    np.testing.assert_allclose(alarms, expected[0])
-    np.testing.assert_allclose(hits, expected[1])
-    assert np.trapezoid(hits, alarms) == pytest.approx(roc_auc_score(labels, margins))
+def test_the_area_under_a_drawn_roc_is_the_auc_of_its_run_on_its_set(comparison):
+    figure = figures.roc(comparison)
+    videos = metrics.video_scores(comparison.scores, by=("run", "seed"))
+    for axis, test in zip(figure.axes, comparison.tests):
+        there = videos[videos["dataset"] == test].groupby(["run", "seed"])
+        wanted = sorted(roc_auc_score(part["label"], part["margin"]) for _, part in there)
+        areas = sorted(np.trapezoid(line.get_ydata(), line.get_xdata()) for line in axis.lines[:-1])  # the last: chance
+        assert areas == pytest.approx(wanted)
+        assert len(set(wanted)) == len(wanted)
 
 
 def test_every_figure_is_drawn_and_saved_as_picture_and_as_vectors(comparison, tmp_path):
