@@ -26,9 +26,12 @@ def landmarks(rng) -> np.ndarray:
     return np.concatenate([face, np.stack([np.linspace(38, 57, 13), np.full(13, 30.0)], 1)])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def book(tmp_path_factory):
-    """Params at smoke scale in a folder of their own: 16 test videos of four frames, two seeds of a run."""
+    """Params at smoke scale in a folder of their own: 16 test videos of four frames, two seeds of a run.
+
+    Of a module and not of the session: what it puts in the place of `artifacts` must end with these tests.
+    """
     folder = tmp_path_factory.mktemp("protocol")
     rng, videos, faces = np.random.default_rng(0), [], []
     for manipulation, name, label, people in VIDEOS:
