@@ -224,7 +224,7 @@ def soften(mask: np.ndarray, k1: int, k2: int, sigma: float) -> np.ndarray:
     """
     inside = (mask >= 1).view(np.uint8)
     core = cv2.erode(inside, np.ones((k1, k1), np.uint8), borderType=cv2.BORDER_REPLICATE)
-    while k1 > 1 and not cv2.countNonZero(core):
+    while k1 > 1 and not core.any():
         k1 -= 2
         core = cv2.erode(inside, np.ones((k1, k1), np.uint8), borderType=cv2.BORDER_REPLICATE)
     soft = cv2.GaussianBlur(core.astype(np.float32), (k2, k2), sigma, borderType=cv2.BORDER_REPLICATE)
