@@ -48,7 +48,7 @@ def runs(args: argparse.Namespace) -> None:
     more = f"{hidden} more runs in the full grid: `python -m dfrepro runs --all`. " if hidden else ""
     seeds = ", ".join(map(str, p.seeds))
     console.print(
-        f"Scale {p.scale}, seeds {seeds}. {more}`dvc status` says what changed code asks for.",
+        f"Scale {p.scale}, seeds {seeds}. {more}`dvc status dvc.yaml` says what changed code asks for.",
         style="dim",
         highlight=False,
     )
