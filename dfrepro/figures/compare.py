@@ -1,4 +1,4 @@
-"""Runs compared, drawn: ROC, precision and recall, distributions of scores, AUC by manipulation, training curves. Any runs, any sets."""
+"""Runs compared, drawn: ROC, precision and recall, scores, AUC by manipulation, training curves. Any runs, any sets."""
 
 from collections.abc import Callable, Iterable
 from math import ceil
