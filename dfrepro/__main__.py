@@ -14,7 +14,7 @@ from dfrepro import __version__
 from dfrepro.errors import WorkbookError
 
 GROUPS = {  # of `--help`
-    "Your runs": ("runs", "train", "evaluate", "compare", "score", "import", "card"),
+    "Your runs": ("runs", "train", "evaluate", "compare", "protocol", "score", "import", "card"),
     "The papers": ("repro", "claims", "study", "calibrate", "rehearse"),
     "Your data": ("check", "faces"),
 }

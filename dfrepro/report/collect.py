@@ -173,7 +173,8 @@ def _training(p: Params, run: str, seed: int) -> dict[str, float]:
 
     Not its seconds: those are a machine's, and what is committed is the same on any.
     """
-    told, history = {}, places.run_folder(p, run, seed) / "history.csv"
+    told: dict[str, float] = {}
+    history = places.run_folder(p, run, seed) / "history.csv"
     if history.is_file():
         epochs = pd.read_csv(history)
         told |= {"train_steps": epochs["step"].iloc[-1], "loss_first": epochs["loss"].iloc[0]}
