@@ -57,7 +57,7 @@ def small(folder: Path) -> Params:
         for name, run in p.runs.items()
     }  # fmt: skip
     roots = {name: root if root == ABSENT else STANDIN for name, root in p.roots.items()}
-    maps = {  # Score-CAM's pass a channel and face takes hours on a CPU: Grad-CAM stands in for it (tests have it small)
+    maps = {  # Score-CAM's pass a channel and face takes hours on a CPU: Grad-CAM stands in for it
         name: each.model_copy(update={"kind": "gradcam"}) if each.kind == "scorecam" else each
         for name, each in p.maps.items()
     }
