@@ -9,6 +9,7 @@ kept of several draws of the stand-in (its generator's seed is a column) lies si
 """
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,13 @@ from dfrepro.evaluate.metrics import KEY, margins, video_scores
 from dfrepro.evaluate.scores import read
 from dfrepro.files import atomic_folder, read_json
 from dfrepro.params import Params
+from dfrepro.report.curves import share_to
 from dfrepro.report.evidence import GENERATOR, KEYS, VIDEO, Evidence
 from dfrepro.report.people import COLUMNS
+from dfrepro.report.schema import load_claims
 
 MEASURED = ["dataset", "metric", "value"]
+STEPS_TO = "steps_to_"  # and a run: how soon its AUC is reached (dfrepro.report.curves.share_to)
 
 
 def evidence(p: Params) -> Evidence:
@@ -149,7 +153,8 @@ def measured(p: Params) -> pd.DataFrame:
 
 
 def _training(p: Params, run: str, seed: int) -> dict[str, float]:
-    """What a training tells of itself: seconds, steps, loss of its first and last epoch, best AUC in validation.
+    """What a training tells of itself: seconds, steps, loss of its first and last epoch, best AUC in validation, and
+    how soon it reaches that of another run, where a claim asks for it.
 
     The seconds are of a machine that may have been shared; the steps are the same on any.
     """
@@ -163,7 +168,21 @@ def _training(p: Params, run: str, seed: int) -> dict[str, float]:
         told["loss_last"] = epochs["loss"].iloc[-1]
         if "validation" in epochs:
             told["validation_auc"] = epochs["validation"].max()
+        for other in _raced().get(run, ()):
+            path = places.run_folder(p, other, seed) / "history.csv"
+            share = share_to(epochs, pd.read_csv(path)) if path.is_file() else None
+            told |= {} if share is None else {f"{STEPS_TO}{other}": share}
     return {name: float(value) for name, value in told.items()}
+
+
+@cache
+def _raced() -> dict[str, set[str]]:
+    """Which runs' AUC each run is to reach, by the claims."""
+    found: dict[str, set[str]] = {}
+    for operand in (operand for claim in load_claims() for operand in claim.operands()):
+        others = {metric.removeprefix(STEPS_TO) for metric in operand.metrics if metric.startswith(STEPS_TO)}
+        found.setdefault(operand.run, set()).update(others)
+    return found
 
 
 def _scored(p: Params) -> Iterator[tuple[str, int, Path]]:

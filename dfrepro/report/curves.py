@@ -1,4 +1,4 @@
-"""The trainings' curves in one table, which `dvc plots show` draws (dvc.yaml: plots)."""
+"""The trainings' curves: in one table, which `dvc plots show` draws (dvc.yaml: plots), and how soon they rise."""
 
 from pathlib import Path
 
@@ -27,3 +27,21 @@ def gather(p: Params) -> Path:
     with atomic_file(path) as partial:
         table.reindex(columns=COLUMNS).to_csv(partial, index=False)
     return path
+
+
+def share_to(history: pd.DataFrame, baseline: pd.DataFrame) -> float | None:
+    """How soon a training's validation AUC reaches the one that a baseline ends with; None where either has none.
+
+    The steps of the first look that is not below it, in trainings of the baseline: 1 is as many steps as that takes in
+    all. A look is a twelfth of a training or so, of either: both are measured alike, the baseline's way to its own end
+    too. Where it is never reached, whole trainings are all that is known: the longer of both counts, at least 1.
+    """
+    if "validation" not in history or "validation" not in baseline:
+        return None
+    looks, theirs = (table[table["validation"].notna()] for table in (history, baseline))
+    if not len(looks) or not len(theirs):
+        return None
+    whole = float(baseline["step"].iloc[-1])
+    reached = looks["step"][looks["validation"] >= theirs["validation"].iloc[-1]]
+    steps = float(reached.iloc[0]) if len(reached) else max(float(history["step"].iloc[-1]), whole)
+    return steps / whole

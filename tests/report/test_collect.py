@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -11,6 +12,7 @@ from dfrepro import params, places
 from dfrepro.files import ROOT, read_json, write_json
 from dfrepro.jobs import pipeline
 from dfrepro.report import claims, collect, judge
+from dfrepro.report import verdict as verdicts
 from dfrepro.report.schema import Operand, load_claims
 
 
@@ -31,6 +33,52 @@ def plant(p, run: str, seed: int, scores=None, seconds: float = 10.0) -> None:
     if scores is not None:
         scores.drop(columns=["run", "seed"]).to_parquet(folder / "scores.parquet")
     write_json(places.timing_file(p, run, seed), {"train_seconds": seconds})
+
+
+RISES = (0.60, 0.62, 0.64, 0.66, 0.68, 0.70, 0.72, 0.74, 0.76, 0.78, 0.80, 0.82)  # after each twelfth of a training
+SOONER = (0.75, 0.83, *[0.83] * 10)  # there after two twelfths
+
+
+def race(p, seeds=range(1, 6), **validation: tuple[float, ...]) -> params.Params:
+    """Trainings of each run, scored, with about these AUCs in validation after every epoch of 100 steps."""
+    rng = np.random.default_rng(0)
+    for name, aucs in validation.items():
+        for seed in seeds:
+            run = name.replace("_", "-")
+            plant(p, run, seed)
+            history = places.run_folder(p, run, seed) / "history.csv"
+            history.parent.mkdir(parents=True)
+            steps = 100 * np.arange(1, len(aucs) + 1)
+            found = {"step": steps, "loss": 0.5, "validation": np.array(aucs) + rng.normal(0, 0.004, len(aucs))}
+            pd.DataFrame(found).to_csv(history, index=False)
+    return p.model_copy(update={"grid": "full", "seeds": tuple(seeds)})
+
+
+@pytest.mark.parametrize(("fpg", "plain", "random", "verdict", "said"), [
+    (SOONER, RISES, RISES, "confirmed", ""),
+    (RISES, RISES, RISES, "refuted", ""),
+    ((0.70,) * 12, RISES, RISES, "refuted", ""),  # never reached
+    (SOONER, RISES, SOONER, "inconclusive", "the control does the same: random sign"),
+    (SOONER, (0.82,) * 12, RISES, "not decidable here", "positive control (the baseline takes more than a third"),
+    (SOONER, (0.5, *[0.55] * 11), RISES, "not decidable here", "fpg-plain has not learned"),
+    (SOONER, (0.7, *[0.985] * 11), RISES, "not decidable here", "in validation, above 0.97"),
+])  # fmt: skip
+def test_fpg_is_sooner_where_it_reaches_the_baselines_auc_in_a_third_of_its_steps(
+    scale, fpg, plain, random, verdict, said
+):
+    p = race(scale, fpg_full=fpg, fpg_plain=plain, fpg_random_sign=random)
+    (claim,) = [claim for claim in load_claims() if claim.title == "FPG 5"]
+    judged = verdicts.judge(claim, collect.evidence(p))
+    assert (judged.verdict, said in judged.reason) == (verdict, True), judged.reason
+
+
+def test_how_soon_an_auc_is_reached_is_among_what_is_kept(scale, planted_scores, tmp_path):
+    p = race(scale, seeds=[1], fpg_full=SOONER, fpg_plain=RISES)
+    plant(p, "pim-sbi", 1, planted_scores({"pim-sbi": 1.0}))
+    collect.keep(p, collect.evidence(p))
+    kept = pd.read_parquet(tmp_path / "results" / "evidence" / "measured.parquet")
+    shares = kept[kept["metric"] == "steps_to_fpg-plain"].set_index("run")["value"]
+    assert shares.to_dict() == pytest.approx({"fpg-full": 2 / 12, "fpg-plain": 1.0})
 
 
 def test_what_is_there_is_read_and_what_is_not_is_left_out(scale, planted_scores):
