@@ -174,9 +174,11 @@ class Workbook:
 
     def study(self) -> list[dict[str, Any]]:
         """The committed study's verdicts, all claims (dfrepro.report.claims says their shape); none without a study."""
-        path = places.STUDY / "claims.json"
-        judged: list[dict[str, Any]] = read_json(path)["claims"] if path.exists() else []
-        return judged
+        return judge.verdicts(places.STUDY)
+
+    def former(self) -> list[dict[str, Any]]:
+        """The former study's verdicts, likewise."""
+        return judge.verdicts(places.FORMER)
 
     def claims(self) -> list[dict[str, Any]]:
         """All claims judged on everything that is there of this scale, grid and seeds; trains nothing.

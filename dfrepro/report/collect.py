@@ -23,10 +23,9 @@ from dfrepro.params import Params
 from dfrepro.report.curves import share_to
 from dfrepro.report.evidence import GENERATOR, KEYS, VIDEO, Evidence
 from dfrepro.report.people import COLUMNS
-from dfrepro.report.schema import load_claims
+from dfrepro.report.schema import STEPS_TO, load_claims
 
 MEASURED = ["dataset", "metric", "value"]
-STEPS_TO = "steps_to_"  # and a run: how soon its AUC is reached (dfrepro.report.curves.share_to)
 
 
 def evidence(p: Params) -> Evidence:

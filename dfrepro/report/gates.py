@@ -61,10 +61,10 @@ def _unlearned(claim: Claim, evidence: Evidence) -> Iterator[str]:
 
 
 def _relied_on(claim: Claim) -> Iterator[Operand]:
-    """The sides whose networks must have learned: all, but of "not below" the baseline (a method may learn nothing)."""
+    """The sides whose networks must have learned: all, or the baseline alone where that `of` has not is an outcome."""
     for cell in claim.primary:
         for side in cell.sides:
-            if cell.test != "noninferior" or side == cell.over:
+            if not cell.may_learn_nothing or side == cell.over:
                 yield side
 
 

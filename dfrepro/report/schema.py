@@ -27,6 +27,7 @@ ORDER = ("fpg", "pim", "pel", "fia_usa", "focus")  # the papers of claims P0 to 
 NAMES = dict(zip(ORDER, ("FPG", "PIM", "PEL", "FIA-USA", "FoCus")))
 Kind = Literal["difference", "equivalence", "noninferior", "exact"]
 Scale = Literal["probit", "raw"]
+STEPS_TO = "steps_to_"  # and a run: a metric, how soon that run's AUC is reached (dfrepro.report.curves.share_to)
 FORMER = ("ordering", "maximum", "informational")  # kinds of claim that are differences
 M = TypeVar("M", bound="Entry")
 
@@ -91,6 +92,11 @@ class Cell(Entry):
     @property
     def sides(self) -> tuple[Operand, ...]:
         return tuple(side for side in (self.of, self.over) if isinstance(side, Operand))
+
+    @property
+    def may_learn_nothing(self) -> bool:
+        """Whether that `of` learned nothing is an outcome of the cell: of "not below", and of how soon."""
+        return self.test == "noninferior" or self.of.metric.startswith(STEPS_TO)
 
 
 class Control(Entry):

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from dfrepro.errors import WorkbookError
+from dfrepro.report import power
 from dfrepro.report.claims import (
     as_table,
     digits,
@@ -154,6 +155,18 @@ def test_an_undecided_claim_says_how_many_seeds_it_would_take(papers, planted):
     needed = verdict["power"]["seeds"]
     assert needed >= 10
     assert verdict["reason"] == f"{needed} seeds would show the printed effect in 80% of studies"
+
+
+def test_what_a_design_can_see_is_told_of_every_measured_claim_and_of_the_former_study_else(papers, planted):
+    root = papers([GOOD, GOOD | {"id": "P1-C2", "cells": [{"of": "c", "over": "b", "printed": 0.1}]}])
+    runs = {"a": [0.8, 0.82, 0.8, 0.79, 0.8], "b": [0.7, 0.7, 0.71, 0.7, 0.7]}
+    study = evaluate_claims(root, planted(runs))
+    former = evaluate_claims(root, planted(runs | {"c": [0.75, 0.7, 0.8, 0.77, 0.72]}))
+    assert power.table(study)["claim"].tolist() == ["PIM 1"]
+    both = power.table(study, former)
+    assert both["seeds"].tolist() == ["5", "5, former study"]
+    assert (both["P(confirmed | printed is true)"] > 0).all()
+    assert both["smallest effect seen"].is_monotonic_increasing  # what differs more from seed to seed shows less
 
 
 def test_the_page_shows_effect_control_seeds_and_reason(papers, planted):

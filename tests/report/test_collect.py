@@ -58,6 +58,7 @@ def race(p, seeds=range(1, 6), **validation: tuple[float, ...]) -> params.Params
     (SOONER, RISES, RISES, "confirmed", ""),
     (RISES, RISES, RISES, "refuted", ""),
     ((0.70,) * 12, RISES, RISES, "refuted", ""),  # never reached
+    ((0.5,) * 12, RISES, RISES, "refuted", ""),  # nor by a network that learns nothing, which is an outcome here
     (SOONER, RISES, SOONER, "inconclusive", "the control does the same: random sign"),
     (SOONER, (0.82,) * 12, RISES, "not decidable here", "positive control (the baseline takes more than a third"),
     (SOONER, (0.5, *[0.55] * 11), RISES, "not decidable here", "fpg-plain has not learned"),
@@ -204,3 +205,26 @@ def test_committed_verdicts_follow_from_the_committed_evidence(name, tmp_path):
         assert (verdict["id"], verdict["verdict"]) == (committed["id"], committed["verdict"])
         for number in ("effect", "interval", "by_seed"):
             assert verdict[number] == pytest.approx(committed[number], abs=1e-9), verdict["id"]
+
+
+@pytest.mark.parametrize("name", ["laptop", "study", "former"])
+def test_no_committed_verdict_stands_beside_an_interval_that_contradicts_it(name):
+    found = read_json(ROOT / "results" / name / "claims.json")["claims"]
+    claims_by = {claim.title: claim for claim in load_claims()}
+    decided = [v for v in found if v["verdict"] in ("confirmed", "refuted", "smaller than printed")]
+    assert decided
+    for verdict in decided:
+        primary = claims_by[verdict["title"]].primary
+        (kind,) = {cell.test for cell in primary}
+        if kind == "exact":
+            assert (verdict["verdict"] == "confirmed") == (verdict["effect"] == 0)
+            continue
+        low, high = verdict["interval"]
+        margin = min((cell.margin or 0.0) for cell in primary)
+        line = float(np.mean([cell.at_least for cell in primary])) if kind == "difference" else -margin
+        assert low <= verdict["effect"] <= high
+        assert {
+            "confirmed": low > line and (kind != "equivalence" or high < margin),
+            "refuted": high < line or (kind == "equivalence" and low > margin),
+            "smaller than printed": low <= line <= high < verdict["printed_effect"],
+        }[verdict["verdict"]], verdict["title"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dfrepro.report.coverage import CASES, Case, aucs, rates, studies, truth
+from dfrepro.report.coverage import CASES, Case, aucs, rates, rows, studies, truth
 
 SOME = [Case(5, 1, 8, 0.0), Case(5, 8, 8, 0.25), Case(10, 1, 40, 0.25), Case(20, 8, 8, 0.0)]
 BAND = 0.015  # .935 to .965 at .95
@@ -38,6 +38,23 @@ def test_taken_together_they_cover_between_935_and_965():
 @pytest.mark.parametrize("case", CASES)
 def test_the_interval_of_every_case_covers_between_935_and_965(case):
     assert 0.935 <= rates(case, 2000, seed=1)["covers"] <= 0.965
+
+
+def test_a_table_is_written_row_by_row_and_goes_on_where_it_was_stopped(tmp_path):
+    path, asked = tmp_path / "table.csv", []
+
+    def measure(case: Case, trials: int) -> dict[str, float]:
+        asked.append(case)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return {"covers": 0.95}
+
+    with pytest.raises(KeyboardInterrupt):
+        rows(path, 10, SOME, measure)
+    assert rows(path, 10, SOME, measure)["covers"].tolist() == [0.95] * len(SOME)
+    assert asked == [SOME[0], SOME[1], *SOME[1:]]
+    rows(path, 20, SOME[:1], measure)  # of another number of studies: found anew
+    assert asked[-1] == SOME[0]
 
 
 def test_an_auc_by_ranks_is_the_share_of_pairs_that_are_won_also_without_each_group():
