@@ -9,6 +9,7 @@ Paths come from the package, never from the working directory: papermill, Jupyte
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,7 +139,9 @@ class Workbook:
         from dfrepro.report import collect
 
         runs, studies = list(runs), {"study": judge.study_evidence(), "former": judge.former_evidence()}
-        own = self.measured(dict.fromkeys([*runs, *maps]))
+        told = collect.trainings(self.params, product(runs, self.seeds))
+        own = pd.concat([self.measured(dict.fromkeys([*runs, *maps])), told])
+        own = own.drop_duplicates(["run", "seed", "dataset", "metric"], ignore_index=True)
         here = collect.joined(self.params, own, self.scores(runs))
         return {name: each for name, each in studies.items() if each is not None} | {"here": here}
 

@@ -29,19 +29,13 @@ def gather(p: Params) -> Path:
     return path
 
 
-def share_to(history: pd.DataFrame, baseline: pd.DataFrame) -> float | None:
-    """How soon a training's validation AUC reaches the one that a baseline ends with; None where either has none.
+def share_to(looks: pd.Series, baseline: pd.Series) -> float:
+    """How soon a training's validation AUC reaches the one that a baseline ends with.
 
-    The steps of the first look that is not below it, in trainings of the baseline: 1 is as many steps as that takes in
-    all. A look is a twelfth of a training or so, of either: both are measured alike, the baseline's way to its own end
-    too. Where it is never reached, whole trainings are all that is known: the longer of both counts, at least 1.
+    looks, baseline: AUC by step, (about a dozen,), the last after the last step. Returned are the steps of the first
+    look that is not below, in trainings of the baseline (1: as many as that takes in all). Its own way to its end is
+    measured alike. Where it is never reached, the longer of both trainings counts: at least 1.
     """
-    if "validation" not in history or "validation" not in baseline:
-        return None
-    looks, theirs = (table[table["validation"].notna()] for table in (history, baseline))
-    if not len(looks) or not len(theirs):
-        return None
-    whole = float(baseline["step"].iloc[-1])
-    reached = looks["step"][looks["validation"] >= theirs["validation"].iloc[-1]]
-    steps = float(reached.iloc[0]) if len(reached) else max(float(history["step"].iloc[-1]), whole)
-    return steps / whole
+    whole = float(baseline.index[-1])
+    reached = looks.index[looks >= baseline.iloc[-1]]
+    return (float(reached[0]) if len(reached) else max(float(looks.index[-1]), whole)) / whole

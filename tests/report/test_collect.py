@@ -73,13 +73,27 @@ def test_fpg_is_sooner_where_it_reaches_the_baselines_auc_in_a_third_of_its_step
     assert (judged.verdict, said in judged.reason) == (verdict, True), judged.reason
 
 
-def test_how_soon_an_auc_is_reached_is_among_what_is_kept(scale, planted_scores, tmp_path):
-    p = race(scale, seeds=[1], fpg_full=SOONER, fpg_plain=RISES)
-    plant(p, "pim-sbi", 1, planted_scores({"pim-sbi": 1.0}))
-    collect.keep(p, collect.evidence(p))
-    kept = pd.read_parquet(tmp_path / "results" / "evidence" / "measured.parquet")
-    shares = kept[kept["metric"] == "steps_to_fpg-plain"].set_index("run")["value"]
-    assert shares.to_dict() == pytest.approx({"fpg-full": 2 / 12, "fpg-plain": 1.0})
+def test_how_soon_an_auc_is_reached_is_found_of_what_two_machines_have_kept(scale, planted_scores, tmp_path):
+    folders = []
+    for run, aucs in {"fpg_full": SOONER, "fpg_plain": RISES}.items():
+        p = race(scale, seeds=[1], **{run: aucs})
+        plant(p, "pim-sbi", 1, planted_scores({"pim-sbi": 1.0}))
+        collect.keep(p, collect.evidence(p))
+        folders.append(shutil.move(tmp_path / "results" / "evidence", tmp_path / run))
+        shutil.rmtree(tmp_path / "artifacts")
+    collect.add(*folders)
+    kept = collect.kept(p, folders[1])
+    share = Operand(run="fpg-full", test="train", metric="steps_to_fpg-plain")
+    assert kept.value(share, 1) == pytest.approx(2 / 12)
+    assert kept.value(share.model_copy(update={"run": "fpg-plain"}), 1) == 1.0
+    assert collect.kept(p, folders[0]).value(share, 1) is None  # the baseline's training is not known there
+
+
+def test_an_epoch_without_a_look_tells_nothing(scale):
+    p = race(scale, seeds=[1], fpg_full=(0.6, float("nan"), 0.7))
+    found = collect.measured(p)
+    looks = found[found["metric"].str.startswith("validation_after_")]
+    assert looks["metric"].tolist() == ["validation_after_100", "validation_after_300"]
 
 
 def test_what_is_there_is_read_and_what_is_not_is_left_out(scale, planted_scores):
