@@ -123,5 +123,5 @@ def effect(mean: float | None, interval: Sequence[float] | None, digits: int = 3
     """'+.042 [+.010, +.075]': an effect with its interval, as every table of the workbook shows it."""
     if mean is None:
         return ""
-    bounds = " [{:+.{d}f}, {:+.{d}f}]".format(*interval, d=digits) if interval else ""
-    return f"{mean:+.{digits}f}{bounds}"
+    bounds = " [{:+z.{d}f}, {:+z.{d}f}]".format(*interval, d=digits) if interval else ""
+    return f"{mean:+z.{digits}f}{bounds}"

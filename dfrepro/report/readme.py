@@ -5,6 +5,7 @@ laptop scale; a test holds them in step. The pictures are the notebooks' figures
 claims' from the study too.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,10 @@ def counts(written: Mapping[str, Any]) -> str:
     lines = ["|paper|" + "|".join(VERDICTS) + "|", "|---|" + "--:|" * len(VERDICTS)]
     for paper, title in learned.TITLES.items():
         found = [claim["verdict"] for claim in written["claims"] if claim["paper"] == paper]
-        lines.append(f"|{title}|" + "|".join(str(found.count(verdict)) for verdict in VERDICTS) + "|")
+        anchor = re.sub(r"[^\w-]", "", title.lower().replace(" ", "-"))
+        lines.append(
+            f"|[{title}](docs/claims.md#{anchor})|" + "|".join(str(found.count(verdict)) for verdict in VERDICTS) + "|"
+        )
     said = [f"- {learned.line(paper, written['claims'])}" for paper in learned.TITLES]
     return "\n".join([*lines, "", *said, ""])
 
