@@ -32,6 +32,14 @@ def test_gains_are_the_papers_printed_differences_of_auc():
     assert (pictures.summary(pictures.gains())["smallest"] <= pictures.summary(pictures.gains())["largest"]).all()
 
 
+def test_the_conclusion_quotes_the_moves_and_counts_the_gains_that_are_no_larger():
+    gained = pd.DataFrame({"gain": [0.01, 0.02, 0.3]})
+    told = pictures.conclusion(MOVES, gained).data
+    assert "by -0.020 [-0.040, +0.000] (one frame) to +0.015 (aligned)" in told
+    assert "2 of the 3 gains in AUC that the five papers print are no larger than 0.020" in told
+    assert "Of 2 protocols 0 differ from ours" in told
+
+
 def test_the_picture_has_a_row_a_protocol_in_order_of_its_effect_and_every_gain():
     gained = pictures.gains()
     above, below = pictures.draw(MOVES, gained, "stand-in").axes
