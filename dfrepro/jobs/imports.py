@@ -170,7 +170,7 @@ def _meta(p: Params, name: str, file: Path, source: Source, made: Made) -> dict[
         "data": run.data.model_dump(mode="json") | {"root": "elsewhere"},
         "detector": run.detector.model_dump(mode="json"),
         "backbone": asdict(made.backbone),
-        "step": Step().model_dump(mode="json"),
+        "step": asdict(Step()),
         "augment": False,
         "crop": made.crop,
         "maps": None,
