@@ -1,5 +1,6 @@
 """What the data's notebook says of the sets at its end: numbers of the evidence, and the band that each was set to."""
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
@@ -48,5 +49,6 @@ def test_without_a_number_it_says_that_nobody_measured_it(bands):
     ("auc", "title"), [(0.55, "No short cut tells the fakes"), (0.7, "Beyond the allowed band: x")]
 )
 def test_the_title_of_the_short_cuts_says_what_is_seen(auc, title):
-    plots.theme()
-    assert datasheet.draw_controls({"video_auc": {"x": auc}}).axes[0].get_title(loc="left") == title
+    with plt.rc_context():
+        plots.theme()
+        assert datasheet.draw_controls({"video_auc": {"x": auc}}).axes[0].get_title(loc="left") == title
