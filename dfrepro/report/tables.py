@@ -94,16 +94,21 @@ def shown(value: Any) -> str:
 
 def _cell(text: str, span: int = 1, quiet: bool = False) -> str:
     """A number and its interval are two lines, the second small; a verdict has its colour; no text is a thread."""
-    parts = INTERVAL.fullmatch(text)
-    inner = f"{html.escape(parts[1])}<br><small>{parts[2]}</small>" if parts else html.escape(text)
+    lines = text.split("\n")
+    inner = "<br>".join(map(_line, lines))
     if text in COLOURS:
         inner = f'<b style="color:{COLOURS[text]}">{inner}</b>'  # type: ignore[index]
-    number, rows = NUMBER.fullmatch(text), f' rowspan="{span}"' if span > 1 else ""
-    style = f"text-align:{'right' if number else 'left'};vertical-align:top" + ";color:gray" * quiet
-    if not parts:
-        narrow = len(text) <= SHORT or text in COLOURS
+    numbers, rows = all(map(NUMBER.fullmatch, lines)), f' rowspan="{span}"' if span > 1 else ""
+    style = f"text-align:{'right' if numbers else 'left'};vertical-align:top" + ";color:gray" * quiet
+    if not any(map(INTERVAL.fullmatch, lines)):
+        narrow = max(map(len, lines)) <= SHORT or text in COLOURS
         style += ";white-space:nowrap" if narrow else f";min-width:{8 if len(text) <= LONG else 16}em"
     return f'<td{rows} style="{style}">{inner}</td>'
+
+
+def _line(text: str) -> str:
+    parts = INTERVAL.fullmatch(text)
+    return f"{html.escape(parts[1])}<br><small>{parts[2]}</small>" if parts else html.escape(text)
 
 
 # --- claims ---------------------------------------------------------------------------------------------------------
