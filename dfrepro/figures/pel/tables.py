@@ -132,7 +132,7 @@ def draw_maps(
 
     shape = (1 + len(maps), len(faces))
     figure, axes = plt.subplots(*shape, figsize=(1.05 * shape[1] + 1.1, 1.15 * shape[0]), squeeze=False)
-    rows = {"face, true mask": None, **maps}
+    rows = {"face": None, **maps}
     for line, (name, values) in zip(axes, rows.items()):
         for column, axis in enumerate(line):
             axis.imshow(faces[column] if values is None else faces[column].mean(-1), cmap="gray")
@@ -205,6 +205,7 @@ def draw_lifts(found: pd.DataFrame, label: str) -> "Figure":
             axis.errorbar(mean, np.arange(len(names)) + shift, xerr=2 * error, fmt="o", c=colour, label=side)
         axis.set(yticks=range(len(names)), yticklabels=[plots.LABELS.get(name, name) for name in names])
         axis.set_title(f"{MODULES[module]}, {STREAMS[stream]}", fontsize=11)
+        axis.locator_params(axis="x", nbins=5)
     figure.supxlabel(f"energy in the mask over its area ({label})", fontsize=11)
     handles, sides = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles[::-1], sides[::-1], loc="outside upper right", ncols=2)
