@@ -43,6 +43,10 @@ def main(
     for name, protocol in protocols.items():
         for part, what in protocol.departs.items():
             console.print(f"{name}: {part}: {what}", style="dim", markup=False)
+    for dataset, (crowded, videos) in measured.several.items():
+        console.print(f"{dataset}: {crowded} of {videos} videos show several people", style="dim", markup=False)
+    if measured.is_one_seed and any(protocol.checkpoint != "last" for protocol in protocols.values()):
+        console.print("checkpoint: one seed is there, so that none was chosen", style="dim", markup=False)
     console.print(f"{measured.scored} faces passed the network; the rest was known. {path}", markup=False)
 
 

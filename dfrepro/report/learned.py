@@ -9,7 +9,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pandas as pd
+
+from dfrepro.files import ROOT
+from dfrepro.params import read_yaml
 from dfrepro.report.claims import digits, here
+from dfrepro.report.gains import gains
 from dfrepro.report.plots import effect
 from dfrepro.report.schema import NAMES
 from dfrepro.report.verdict import ONE_SEED, VERDICTS, Verdict
@@ -18,6 +23,7 @@ Claim = Mapping[str, Any]
 Found = Mapping[Verdict, Sequence[Claim]]  # a paper's claims by verdict
 TITLES = {"pim": "PIM, DualFlat", **{paper: NAMES[paper] for paper in ("pel", "fia_usa", "focus", "fpg")}}
 MOST = 2  # claims of one verdict that are told with their statement; the others with their numbers
+SMALL_MOVE = 0.01  # of AUC
 SHOWN = 6  # titles of claims in a row
 CAUSES = {  # a part of a reason (dfrepro.report.gates, .verdict), and what it means
     r"has not learned": "a network has not learned",
@@ -62,8 +68,8 @@ def sentences(paper: str, claims: Sequence[Claim]) -> list[str]:
     return [sentence for sentence in told if sentence]
 
 
-def page(written: Mapping[str, Any]) -> str:
-    """docs/learned.md from claims.json."""
+def page(written: Mapping[str, Any], levels: pd.DataFrame | None = None) -> str:
+    """docs/learned.md from claims.json and, as notebook 09 writes it, one network's AUC under protocols."""
     about = written.get("about") or {}
     said = f" (scale {about['scale']}, {len(about['seeds'])} seeds)" if about.get("seeds") else ""
     lines = [PAGE.format(about=said)]
@@ -74,7 +80,39 @@ def page(written: Mapping[str, Any]) -> str:
             *(f"- {each}" for each in sentences(paper, written["claims"])),
             "",
         ]
+    if levels is not None:
+        said = [f"- {each}" for each in of_protocols(levels)]
+        lines += ["## [The protocol](../notebooks/09_protocol.ipynb)", "", *said, ""]
     return "\n".join(lines)
+
+
+def of_protocols(levels: pd.DataFrame) -> list[str]:
+    """What protocols alone do to one network, next to the gains that the papers print.
+
+    levels: columns protocol, dataset and value, an AUC (dfrepro.protocol.measure), ours and all of protocols.yaml.
+    """
+    found = levels.dropna(subset="value").pivot(index="protocol", columns="dataset", values="value")
+    ends = found.agg(["min", "max", "idxmin", "idxmax"]).T
+    spread = (ends["max"] - ends["min"]).astype(float).sort_values()
+    widest = ends.loc[spread.index[-1]]
+    moves = (found - found.loc["ours"]).mean(axis=1)
+    choices = read_yaml(ROOT / "protocols.yaml")["choices"]
+    parts = {name: next(iter(changed)) for name, changed in choices.items() if name in moves.index}
+    most = {part: max((moves[n] for n in parts if parts[n] == part), key=abs) for part in dict.fromkeys(parts.values())}
+    ranked = sorted(most, key=lambda part: -abs(most[part]))
+    told = [f"{part} {most[part]:+.3f}" for part in ranked if abs(most[part]) >= SMALL_MOVE]
+    hardly = [part for part in ranked if abs(most[part]) < SMALL_MOVE]
+    printed = gains()["gain"]
+    return [
+        f"One network with one set of weights, on stand-in videos under {len(found)} protocols: on {found.shape[1]} "
+        f"sets its AUC moves by {spread.iloc[0]:.2f} to {spread.iloc[-1]:.2f}, on {spread.index[-1]} from "
+        f"{widest['min']:.3f} ({widest['idxmin']}) to {widest['max']:.3f} ({widest['idxmax']}).",
+        f"By what is chosen, the largest mean move from our protocol: {', '.join(told)}"
+        + (f"; below {SMALL_MOVE:g}: {_and(hardly)}" if hardly else "") + ".",
+        f"The papers print {len(printed)} gains in AUC, their median {printed.median():+.3f}; "
+        f"{(printed < spread.iloc[0]).sum()} are smaller than the smallest of these spreads. A gain between numbers "
+        "that two papers measured, each by its own protocol, says nothing; one of both sides by the same code does.",
+    ]  # fmt: skip
 
 
 def line(paper: str, claims: Sequence[Claim]) -> str:
