@@ -26,7 +26,7 @@ from dfrepro.methods.imported.kinds import KINDS, Kind
 from dfrepro.methods.imported.python import PythonDetector, sha256_of
 from dfrepro.methods.imported.read import tensors
 from dfrepro.nets.detector import Backbone
-from dfrepro.params import Data, Params, Run, Step, as_plain
+from dfrepro.params import Data, Params, Run, Step
 from dfrepro.train import checkpoint
 
 MARGIN = 0.25  # a side, of the faces that `score` cuts: the network sees their middle
@@ -170,7 +170,7 @@ def _meta(p: Params, name: str, file: Path, source: Source, made: Made) -> dict[
         "data": run.data.model_dump(mode="json") | {"root": "elsewhere"},
         "detector": run.detector.model_dump(mode="json"),
         "backbone": asdict(made.backbone),
-        "step": as_plain(Step()),
+        "step": asdict(Step()),
         "augment": False,
         "crop": made.crop,
         "maps": None,

@@ -22,6 +22,11 @@ class Need:
     runs: frozenset[str]
     maps: frozenset[str]
 
+    def without(self, found: Collection[tuple[str, int]], seed: int) -> "Need":
+        """What is left of it with a seed, where what was `found` (runs and maps, each with its seed) is there."""
+        runs = frozenset(run for run in self.runs if (run, seed) not in found)
+        return Need(runs, frozenset(name for name in self.maps if (places.MAPS + name, seed) not in found))
+
     def stages(self, seed: int) -> list[str]:
         """Patterns of the stages that make it all, as `python -m dfrepro repro` takes them."""
         scored = [f"evaluate*@{run}-{seed}" for run in sorted(self.runs)]

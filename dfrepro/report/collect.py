@@ -82,18 +82,38 @@ def keep(p: Params, evidence: Evidence) -> None:
     means = [video_scores(group).assign(**dict(zip(KEYS, key))) for key, group in rest.groupby(KEYS)]
     videos = pd.concat(means, ignore_index=True).drop(columns="n_frames") if means else rest
     videos = _with_people(videos.assign(frame=VIDEO, **{GENERATOR: p.sizes.standin.seed}), rest)
-    found = pd.concat([frames, videos], ignore_index=True)
-    about = [name for name in found if name not in ("run", "seed", "margin")]
-    items = found[about].drop_duplicates(ignore_index=True)
-    found = found.merge(items.assign(item=range(len(items))), on=about, how="left")
+    write(_kept(p), measured(p), pd.concat([frames, videos], ignore_index=True))
+
+
+def add(new: Path, folder: Path) -> None:
+    """Put the kept evidence in `new` into `folder`, in place of what that holds of the same runs and seeds.
+
+    Both are of one draw of the stand-in. What `folder` holds of other runs and seeds stays, so that a study can go on
+    on another machine, which has none of the former one's artifacts.
+    """
+    tables = zip(_read_kept(folder), _read_kept(new)) if (folder / "items.parquet").is_file() else ()
+    joined = [pd.concat([_of_others(old, more), more], ignore_index=True) for old, more in tables]
+    write(folder, *(joined or _read_kept(new)))
+
+
+def _of_others(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
+    pairs = pd.MultiIndex.from_frame(new[["run", "seed"]])
+    return old[~pd.MultiIndex.from_frame(old[["run", "seed"]]).isin(pairs)]
+
+
+def write(folder: Path, measured: pd.DataFrame, scores: pd.DataFrame) -> None:
+    """Write evidence of one draw of the stand-in: columns as `evidence` has them; single frames and means of videos."""
+    about = [name for name in scores if name not in ("run", "seed", "margin")]
+    items = scores[about].drop_duplicates(ignore_index=True)
+    found = scores.merge(items.assign(item=range(len(items))), on=about, how="left")
     of_video = found["frame"] == VIDEO
-    with atomic_folder(_kept(p)) as folder:
-        items.to_parquet(folder / "items.parquet", index=False, compression="zstd")
-        measured(p).to_parquet(folder / "measured.parquet", index=False, compression="zstd")
+    with atomic_folder(folder) as partial:
+        items.to_parquet(partial / "items.parquet", index=False, compression="zstd")
+        measured.to_parquet(partial / "measured.parquet", index=False, compression="zstd")
         for name, part in (("frames", found[~of_video]), ("videos", found[of_video])):
             for seed, rows in part[["run", "seed", "item", "margin"]].groupby("seed"):
                 rows.to_parquet(
-                    folder / f"{name}-{seed}.parquet",
+                    partial / f"{name}-{seed}.parquet",
                     index=False,
                     compression="zstd",
                     use_dictionary=["run", "seed"],

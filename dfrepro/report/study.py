@@ -31,6 +31,7 @@ from dfrepro.files import ROOT, atomic_file, atomic_folder, read_json, write_jso
 from dfrepro.jobs.repair import LOCKS, parsed, repair
 from dfrepro.report import judge
 from dfrepro.report.agenda import GUESS, Item, agenda
+from dfrepro.report.collect import add
 from dfrepro.report.looks import LOOKS as LEVELS
 from dfrepro.report.schema import load_claims
 from dfrepro.report.verdict import DECIDED
@@ -58,10 +59,13 @@ def run(patterns: Sequence[str] = (), *, looks: Sequence[int], jobs: int = 0, da
         for draw in draws:
             prepare(draw, [seed for seed in seeds if generator(seed) == draw])
         for item in left(patterns, look):
+            found = kept()
             print(f"\n{item.claim.title}: {len(item.need.runs)} runs with seeds 1 to {look}", flush=True)
             for draw in draws:
                 own = [seed for seed in seeds if generator(seed) == draw]
-                stages = [stage for seed in own for stage in item.need.stages(seed)]
+                stages = [stage for seed in own for stage in item.need.without(found, seed).stages(seed)]
+                if not stages:
+                    continue
                 failed |= _run([sys.executable, "-m", "dfrepro", "repro", *stages, *_workers(jobs, dask)], draw)
             collect()
             print(status(), flush=True)
@@ -77,12 +81,22 @@ def left(patterns: Sequence[str] = (), look: int = LOOKS[0]) -> list[Item]:
     return agenda(wanted, p, decided=_decided(), seconds=_ahead(p, look))
 
 
+def kept() -> set[tuple[str, int]]:
+    """The runs and maps, each with its seed, that evidence is there of; it may be another machine's, without artifacts.
+
+    Where what they are trained on or how has changed since, take results/study/evidence away: nothing here can tell.
+    """
+    tables = [pd.read_parquet(path) for path in sorted(RESULTS.glob("evidence/*/measured.parquet"))]
+    return {(str(run), int(seed)) for table in tables for run, seed in zip(table["run"], table["seed"])}
+
+
 def _ahead(p: params.Params, look: int) -> dict[str, float]:
     """What the seeds of each run take that a look still lacks, as far as one of its seeds has been made."""
-    took = seconds().dropna(subset=["seed"])
+    took, found = seconds().dropna(subset=["seed"]), kept()
     each = took.groupby("run")["seconds"].sum() / took.groupby("run")["seed"].nunique()
-    scored = took[took["stage"].str.startswith("evaluate")].groupby("run")["seed"].unique()
-    lacking = {run: look - sum(seed <= look for seed in scored.get(run, ())) for run in p.runs}
+    scored = took[took["stage"].str.startswith("evaluate")]
+    found |= set(zip(scored["run"], scored["seed"].astype(int)))
+    lacking = {run: sum((run, seed) not in found for seed in range(1, look + 1)) for run in p.runs}
     return {run: lacking[run] * each.get(run, GUESS) for run in p.runs}
 
 
@@ -108,15 +122,21 @@ def _decided() -> set[str]:
 
 
 def seconds() -> pd.DataFrame:
-    """What each stage took, every time: draw, stage, seconds, run, seed; on a core that it may have had to share."""
+    """What each stage took, every time: draw, stage, seconds, run, seed; on a core that it may have had to share.
+
+    Of a stage that was made on several machines, here as far as it was made here.
+    """
     parts = [
         pd.read_csv(path).assign(draw=int(path.parents[2].name))
         for path in sorted(CLONES.glob(f"*/artifacts/{SCALE}/seconds.csv"))
     ]
-    kept = RESULTS / "seconds.csv"
-    nothing = pd.DataFrame({"draw": [], "stage": [], "seconds": []})
-    found = pd.concat(parts) if parts else pd.read_csv(kept) if kept.exists() else nothing
-    items = found["stage"].astype(str).str.extract(r"@(?P<run>.+?)(?:-(?P<seed>\d+))?$")
+    found = pd.concat([pd.DataFrame({"draw": [], "stage": [], "seconds": []}), *parts])
+    if (elsewhere := RESULTS / "seconds.csv").exists():
+        before = pd.read_csv(elsewhere)
+        made = pd.MultiIndex.from_frame(found[["draw", "stage"]])
+        found = pd.concat([before[~pd.MultiIndex.from_frame(before[["draw", "stage"]]).isin(made)], found])
+    found = found.astype({"stage": "string"}).sort_values("draw", kind="stable")
+    items = found["stage"].str.extract(r"@(?P<run>.+?)(?:-(?P<seed>\d+))?$")
     return found.assign(run=items["run"], seed=items["seed"].astype(float)).reset_index(drop=True)
 
 
@@ -205,9 +225,11 @@ def with_draw(text: str, draw: int) -> str:
 def collect() -> list[dict[str, Any]]:
     """Copy what the clones have found so far to results/study/ and judge the claims on all of it; returns the verdicts.
 
-    Evidence by draw; what each stage took; provenance: seeds and commit by draw, core-hours, seeds by claim.
+    Evidence by draw; what each stage took; provenance: seeds and commits by draw, core-hours, seeds by claim. What was
+    found on other machines and is no longer there but in results/study stays.
     """
-    draws = {}
+    before = read_json(RESULTS / "provenance.json")["draws"] if (RESULTS / "provenance.json").exists() else {}
+    draws = dict(before)
     for clone in sorted(CLONES.glob("[0-9]*"), key=lambda path: int(path.name)):
         done = subprocess.run(
             [sys.executable, "-m", "dfrepro", "claims"], cwd=clone, env=_environment(int(clone.name)), check=False,
@@ -216,10 +238,13 @@ def collect() -> list[dict[str, Any]]:
         if done.returncode:
             raise WorkbookError("its claims cannot be judged", where=clone, remedy="Read the message above")
         if (evidence := clone / "results" / SCALE / "evidence").exists():
-            with atomic_folder(RESULTS / "evidence" / f"draw-{clone.name}") as folder:
-                shutil.copytree(evidence, folder, dirs_exist_ok=True)
+            add(evidence, RESULTS / "evidence" / f"draw-{clone.name}")
             said = yaml.safe_load((clone / "params.yaml").read_text(encoding="utf-8"))
-            draws[clone.name] = {"seeds": said["seeds"], "commit": _commit(clone)}
+            known = before.get(clone.name, {"seeds": [], "commits": []})
+            draws[clone.name] = {
+                "seeds": sorted({*known["seeds"], *said["seeds"]}),
+                "commits": list(dict.fromkeys([*known["commits"], _commit(clone)])),
+            }
     if not draws:
         raise WorkbookError("nothing has been found yet", where=CLONES, remedy="`make study` runs it")
     took = seconds()

@@ -17,7 +17,7 @@ from tests.reliability import corpus
 # MB a process may take: libraries 500, an 8K frame several times (1,533 were measured); a bomb of 100,000 x 100,000
 # pixels asks for 30,000
 MEMORY = 2500
-# its own peak is read from /proc: `ru_maxrss` of a process that was started by fork and exec begins at its parent's peak
+# its own peak is read from /proc: `ru_maxrss` of a process that was started from another begins at that one's peak
 MEASURED = """
 import re, resource, sys
 from pathlib import Path

@@ -11,6 +11,7 @@ from dfrepro.errors import WorkbookError
 from dfrepro.files import ROOT, read_json, write_json
 from dfrepro.report import study
 from dfrepro.report.agenda import agenda, need
+from dfrepro.report.collect import _read_kept, add, write
 from dfrepro.report.schema import load_claims
 
 WORDS = {"scale": "study", "grid": "full", "seeds": [1, 2]}
@@ -148,11 +149,54 @@ def test_what_was_found_stays_when_the_repository_goes_on(elsewhere):
     assert not (clone / "build" / "results").exists()
 
 
+def evidence(run: str, seed: int, draw: int, margin: float = 0.5) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What was measured and scored of one video."""
+    about = {"run": run, "seed": seed, "generator": draw}
+    measured = pd.DataFrame([about | {"dataset": "train", "metric": "train_steps", "value": 9.0}])
+    video = {
+        "dataset": "dfd",
+        "condition": "clean",
+        "manipulation": "original",
+        "video": "001",
+        "label": 0,
+        "frame": -1,
+    }
+    return measured, pd.DataFrame([about | video | {"frame": -1, "margin": margin}])
+
+
+def test_evidence_of_another_machine_stays_but_for_the_runs_that_are_made_again(tmp_path):
+    for run, seed, margin in (("erm-df", 1, 0.25), ("erm-df", 2, 0.5), ("pel-rgb", 1, 0.75)):
+        write(tmp_path / "new", *evidence(run, seed, 0, margin))
+        add(tmp_path / "new", tmp_path / "kept")
+    write(tmp_path / "new", *evidence("erm-df", 1, 0, 0.125))
+    add(tmp_path / "new", tmp_path / "kept")
+    measured, scores = _read_kept(tmp_path / "kept")
+    said = {(row.run, row.seed): row.margin for row in scores.itertuples()}
+    assert said == {("erm-df", 1): 0.125, ("erm-df", 2): 0.5, ("pel-rgb", 1): 0.75}
+    assert sorted(zip(measured["run"], measured["seed"])) == sorted(said)
+    assert len(pd.read_parquet(tmp_path / "kept" / "items.parquet")) == 1  # one video, whoever scores it
+
+
+def test_a_claim_asks_for_what_no_machine_has_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "RESULTS", tmp_path)
+    monkeypatch.setattr(study, "CLONES", tmp_path / "none")
+    write(tmp_path / "evidence" / "draw-0", *evidence("pel-rgb", 1, 0))
+    (item,) = study.left(["PEL 2"])
+    asked = item.need.without(study.kept(), 1).stages(1)
+    assert "evaluate*@pel-rgb-1" not in asked
+    assert "evaluate*@pel-freq-1" in asked
+    assert "evaluate*@pel-rgb-2" in item.need.without(study.kept(), 2).stages(2)
+
+
 def test_what_was_found_is_joined_by_draw_and_judged_with_where_it_comes_from(elsewhere, monkeypatch):
+    write(study.RESULTS / "evidence" / "draw-0", *evidence("pel-rgb", 1, 0))  # of another machine
+    before = {"seeds": [1, 2], "commits": ["a former one"]}
+    write_json(study.RESULTS / "provenance.json", {"draws": {"0": before}})
+    (study.RESULTS / "seconds.csv").write_text("draw,stage,seconds\n0,train-pel@pel-rgb-1,900.0\n0,faces@dfd,7.0\n")
     for draw, seeds in ((0, [1]), (1, [6])):
         study.prepare(draw, seeds)
         clone = study.CLONES / str(draw)
-        write_json(clone / "results" / "study" / "evidence" / "items.json", {"draw": draw})
+        write(clone / "results" / "study" / "evidence", *evidence("erm-df", seeds[0], draw))
         seconds = clone / "artifacts" / "study" / "seconds.csv"
         seconds.parent.mkdir(parents=True)
         seconds.write_text(f"stage,seconds\ntrain@erm-df-{seeds[0]},1800.0\nfaces@dfd,1800.0\n")
@@ -163,7 +207,7 @@ def test_what_was_found_is_joined_by_draw_and_judged_with_where_it_comes_from(el
     ]
 
     def written(about):
-        assert about == {"scale": "study", "grid": "full", "seeds": [1, 6], "data": "standin"}
+        assert about == {"scale": "study", "grid": "full", "seeds": [1, 2, 6], "data": "standin"}
         assert sorted(path.name for path in (study.RESULTS / "evidence").iterdir()) == ["draw-0", "draw-1"]
         write_json(study.RESULTS / "claims.json", {"about": about, "claims": judged})
         return judged
@@ -172,15 +216,18 @@ def test_what_was_found_is_joined_by_draw_and_judged_with_where_it_comes_from(el
     assert study.collect() == judged
     provenance = read_json(study.RESULTS / "provenance.json")
     assert provenance["draws"] == {
-        "0": {"seeds": [1], "commit": study._commit(elsewhere)},
-        "1": {"seeds": [6], "commit": study._commit(elsewhere)},
+        "0": {"seeds": [1, 2], "commits": ["a former one", study._commit(elsewhere)]},
+        "1": {"seeds": [6], "commits": [study._commit(elsewhere)]},
     }
-    assert provenance["core_hours"] == 2.0
+    assert study.kept() == {("pel-rgb", 1), ("erm-df", 1), ("erm-df", 6)}
+    assert provenance["core_hours"] == 2.25
     assert provenance["seeds_by_claim"] == {"PIM 1": 2}
     assert study._decided() == {"PIM 1"}
-    assert study.seconds().groupby("run")["seconds"].sum().to_dict() == {"dfd": 3600.0, "erm-df": 3600.0}
-    assert study.seconds().dropna()["seed"].tolist() == [1.0, 6.0]
-    assert pd.read_csv(study.RESULTS / "seconds.csv")["draw"].tolist() == [0, 0, 1, 1]
+    assert study.seconds().groupby("run")["seconds"].sum().to_dict() == {
+        "dfd": 3600.0, "erm-df": 3600.0, "pel-rgb": 900.0,
+    }  # fmt: skip
+    assert study.seconds().dropna()["seed"].tolist() == [1.0, 1.0, 6.0]
+    assert pd.read_csv(study.RESULTS / "seconds.csv")["draw"].tolist() == [0, 0, 0, 1, 1]
     assert "1 claims decided" in study.status()
 
 
