@@ -23,7 +23,6 @@ from dfrepro.data.layouts.base import Video
 from dfrepro.data.manifest import Face, FaceStore
 from dfrepro.data.media import equally_spaced, open_media
 from dfrepro.data.tracking import MAX_PEOPLE, SAME, Follower, overlap
-from dfrepro.jobs.runner import cores
 from dfrepro.protocol.declared import WIDEST
 from dfrepro.protocol.sources import Clip, cut, followed, made, pictures
 
@@ -57,7 +56,7 @@ def by_person(manifest: pd.DataFrame) -> pd.DataFrame:
 
 
 def _in_parallel(find: Callable[[Clip], list[Face]], clips: Iterator[Clip]) -> Iterator[Face]:
-    for faces in Parallel(n_jobs=cores(), return_as="generator")(delayed(find)(clip) for clip in clips):
+    for faces in Parallel(n_jobs=-1, return_as="generator")(delayed(find)(clip) for clip in clips):
         yield from faces
 
 

@@ -183,19 +183,19 @@ def test_the_committed_page_is_written_from_the_committed_claims():
     written = json.loads(readme.source().read_text())
     page = (ROOT / "docs" / "learned.md").read_text()
     assert page == learned.page(written, readme.levels()), "run `python -m dfrepro readme`"
-    assert len(re.findall(r"^## \[", page, re.M)) == len({claim["paper"] for claim in written["claims"]})
+    assert len(re.findall(r"^## \[", page, re.M)) == 1 + len({claim["paper"] for claim in written["claims"]})
 
 
 def test_what_protocols_do_is_told_from_the_numbers_of_one_network():
-    rows = {"ours": (0.90, 0.80), "no margin": (0.70, 0.75), "JPEG 60": (0.88, 0.79), "mean probability": (0.90, 0.805)}
+    rows = {"ours": (0.90, 0.80), "no margin": (0.70, 0.75), "JPEG 60": (0.88, 0.79), "mean probability": (0.90, 0.81)}
     levels = pd.DataFrame(
         [(name, dataset, value) for name, values in rows.items() for dataset, value in zip(("a", "b"), values)],
         columns=["protocol", "dataset", "value"],
     )
     moved, chosen, printed = learned.of_protocols(levels)
-    assert "under 4 protocols: on 2 sets its AUC moves by 0.05 to 0.20, on a from 0.700 (no margin) to 0.900" in moved
+    assert "under 4 protocols: on 2 sets its AUC moves by 0.06 to 0.20, on a from 0.700 (no margin) to 0.900" in moved
     assert "crop -0.125, compression -0.015; below 0.01: average." in chosen
     gained = gains()["gain"]
-    below = (gained < 0.055).sum()
+    below = (gained < 0.06).sum()
     assert f"print {len(gained)} gains" in printed
     assert f"; {below} are smaller" in printed
