@@ -18,6 +18,8 @@ from dfrepro.protocol import measure
 from dfrepro.protocol.declared import OURS, chosen, load, named
 from dfrepro.report import operating
 
+ACROSS = 3  # sets in a table of eighty columns
+
 
 def main(
     p: Params, run: str, *, datasets: Sequence[str] = (), names: Sequence[str] = (), near: float | None = None,
@@ -39,7 +41,10 @@ def main(
     for dataset in measured.datasets if near is not None else ():
         _print(console, nearest(levels, near or 0.0, dataset), f"nearest to {near:g} on {dataset}")
     if OURS in protocols:
-        _print(console, _points(p, run, measured), "videos under our protocol, at thresholds of validation")
+        points = _points(p, run, measured)
+        for start in range(0, len(points), ACROSS):
+            part = points.iloc[start : start + ACROSS].T
+            _print(console, part, "videos under our protocol, at thresholds of validation")
     for name, protocol in protocols.items():
         for part, what in protocol.departs.items():
             console.print(f"{name}: {part}: {what}", style="dim", markup=False)

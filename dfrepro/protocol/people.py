@@ -18,7 +18,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 
 from dfrepro.data.crop import crop_box, is_plausible, to_source
-from dfrepro.data.landmarks import Predictor, load_predictor
+from dfrepro.data.landmarks import Detection, Predictor, load_predictor
 from dfrepro.data.layouts.base import Video
 from dfrepro.data.manifest import Face, FaceStore
 from dfrepro.data.media import equally_spaced, open_media
@@ -93,7 +93,7 @@ def _found(shown: dict[int, np.ndarray], predict: Predictor, stored: dict[int, n
 
     for frame, rgb in shown.items():
         grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)  # (H, W)
-        follower.add(frame, grey, lambda found, grey=grey: Seen(predict(grey, found.box), found.score))
+        follower.add(frame, grey, partial(_seen, grey, predict))
     for track in follower.tracks:
         track.seen = {frame: each for frame, each in track.seen.items() if _is_plausible(each, shown[frame])}
     chosen, _ = follower.best(lambda seen: len(matched(seen)))
@@ -103,6 +103,10 @@ def _found(shown: dict[int, np.ndarray], predict: Predictor, stored: dict[int, n
     same = {frame: chosen[frame] for frame in chosen if frame not in stored or frame in matched(chosen)}
     kept = [{frame: seen[frame] for frame in seen if frame not in matched(seen)} for seen in others]
     return [same, *(seen for seen in kept if seen)]
+
+
+def _seen(grey: np.ndarray, predict: Predictor, found: Detection) -> Seen:
+    return Seen(predict(grey, found.box), found.score)
 
 
 def _is_plausible(seen: Seen, rgb: np.ndarray) -> bool:

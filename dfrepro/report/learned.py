@@ -81,8 +81,8 @@ def page(written: Mapping[str, Any], levels: pd.DataFrame | None = None) -> str:
             "",
         ]
     if levels is not None:
-        said = [f"- {each}" for each in of_protocols(levels)]
-        lines += ["## [The protocol](../notebooks/09_protocol.ipynb)", "", *said, ""]
+        told = [f"- {each}" for each in of_protocols(levels)]
+        lines += ["## [The protocol](../notebooks/09_protocol.ipynb)", "", *told, ""]
     return "\n".join(lines)
 
 
