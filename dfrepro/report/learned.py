@@ -23,7 +23,7 @@ Claim = Mapping[str, Any]
 Found = Mapping[Verdict, Sequence[Claim]]  # a paper's claims by verdict
 TITLES = {"pim": "PIM, DualFlat", **{paper: NAMES[paper] for paper in ("pel", "fia_usa", "focus", "fpg")}}
 MOST = 2  # claims of one verdict that are told with their statement; the others with their numbers
-SMALL_MOVE = 0.01  # of AUC
+MOST_MOVES = 3  # choices of a protocol that are told
 SHOWN = 6  # titles of claims in a row
 CAUSES = {  # a part of a reason (dfrepro.report.gates, .verdict), and what it means
     r"has not learned": "a network has not learned",
@@ -99,20 +99,17 @@ def of_protocols(levels: pd.DataFrame) -> list[str]:
     choices = read_yaml(ROOT / "protocols.yaml")["choices"]
     parts = {name: next(iter(changed)) for name, changed in choices.items() if name in moves.index}
     most = {part: max((moves[n] for n in parts if parts[n] == part), key=abs) for part in dict.fromkeys(parts.values())}
-    ranked = sorted(most, key=lambda part: -abs(most[part]))
-    told = [f"{part} {most[part]:+.3f}" for part in ranked if abs(most[part]) >= SMALL_MOVE]
-    hardly = [part for part in ranked if abs(most[part]) < SMALL_MOVE]
+    ranked = sorted(most, key=lambda part: -abs(most[part]))[:MOST_MOVES]
+    said = _and([f"{part} ({most[part]:+.3f})" for part in ranked])
+    low, high = (f"{widest[end]:.3f} ({widest[f'idx{end}']})" for end in ("min", "max"))
     printed = gains()["gain"]
+    below = (printed < spread.iloc[0]).sum()
     return [
-        f"One network with one set of weights, on stand-in videos under {len(found)} protocols: on {found.shape[1]} "
-        f"sets its AUC moves by {spread.iloc[0]:.2f} to {spread.iloc[-1]:.2f}, on {spread.index[-1]} from "
-        f"{widest['min']:.3f} ({widest['idxmin']}) to {widest['max']:.3f} ({widest['idxmax']}).",
-        f"By what is chosen, the largest mean move from our protocol: {', '.join(told)}"
-        + (f"; below {SMALL_MOVE:g}: {_and(hardly)}" if hardly else "") + ".",
-        f"The papers print {len(printed)} gains in AUC, their median {printed.median():+.3f}; "
-        f"{(printed < spread.iloc[0]).sum()} are smaller than the smallest of these spreads. A gain between numbers "
-        "that two papers measured, each by its own protocol, says nothing; one of both sides by the same code does.",
-    ]  # fmt: skip
+        f"One network, same weights and stand-in videos, {len(found)} protocols: its AUC moves by "
+        f"{spread.iloc[0]:.2f} to {spread.iloc[-1]:.2f}, on {spread.index[-1]} from {low} to {high}; most by {said}.",
+        f"Of {len(printed)} printed gains in AUC (median {printed.median():+.3f}) {below} are below the smallest "
+        "spread: two papers' numbers, each by its own protocol, give no gain.",
+    ]
 
 
 def line(paper: str, claims: Sequence[Claim]) -> str:
