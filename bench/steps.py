@@ -13,6 +13,7 @@ import torch
 from lightning_fabric import Fabric
 
 from bench.measure import Row, one_thread
+from dfrepro import params
 from dfrepro.evaluate.cost import seconds
 from dfrepro.nets.detector import Backbone, build_detector
 from dfrepro.nets.losses import CrossEntropy
@@ -31,8 +32,10 @@ BATCH, ROUNDS = 32, 9
 
 def bench() -> list[Row]:
     """One row a network and rule: cost over ERM's step, and what it must not exceed."""
+    study = params.load(scale="study").sizes.backbones["main"]
+    networks = NETWORKS | {"the study's network": Backbone(study.name, study.image_size, study.kwargs)}
     with one_thread():
-        return [row for network, backbone in NETWORKS.items() for row in _measure(network, backbone)]
+        return [row for network, backbone in networks.items() for row in _measure(network, backbone)]
 
 
 def _measure(network: str, backbone: Backbone) -> list[Row]:

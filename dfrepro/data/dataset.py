@@ -126,7 +126,11 @@ class FaceDataset(Dataset[Batch]):
         self.groups = _groups(self.labels, chosen["manipulation"].to_numpy())
         rarer = min(len(np.flatnonzero(self.labels == label)) for label in np.unique(self.labels))
         self.draws = len(self.rows) if draws == "all" else draws or rarer * len(np.unique(self.labels))
+        self._remember()
+
+    def _remember(self) -> None:
         self._order = lru_cache(maxsize=2)(self._draw_order)
+        self._landmarks = self.store.manifest["landmarks"].to_numpy()  # looked up once: a lookup costs 50 µs
 
     def __len__(self) -> int:
         """Draws in an epoch; `dataset[k]` goes on beyond it, into the next epoch."""
@@ -161,11 +165,11 @@ class FaceDataset(Dataset[Batch]):
         return [f"{dataset}/{kind}/{video}:{frame}" for dataset, kind, video, frame in zip(*columns)]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_order"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_order", "_landmarks")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._order = lru_cache(maxsize=2)(self._draw_order)
+        self._remember()
 
     # --- what a draw shows ----------------------------------------------------------------------------------------
 
@@ -204,7 +208,7 @@ class FaceDataset(Dataset[Batch]):
     def _make(self, place: int, epoch: int, index: int) -> list[Sample]:
         assert self.transform is not None
         row = self.rows[place]
-        landmarks = np.asarray(self.store.manifest["landmarks"].iat[row], np.float32).reshape(-1, 2)  # (81, 2)
+        landmarks = np.asarray(self._landmarks[row], np.float32).reshape(-1, 2)  # (81, 2)
         mask = self._mask(place) if self.masks and self.labels[place] else None
         sample = Sample(np.asarray(self.store.faces[row]), int(self.labels[place]), landmarks, mask, int(row))
         made = self.transform(sample, np.random.default_rng([self.seed, epoch, 2, index]))

@@ -124,10 +124,12 @@ class DrawView:
 
     def __call__(self, landmarks: np.ndarray, shape: tuple[int, ...], rng: np.random.Generator) -> View:
         flip = rng.random() < 0.5
-        draw = self._window if self.margin is None else self._around_face
-        return View(flip, draw(flip_landmarks(landmarks, shape[1]) if flip else landmarks, shape, rng), self.size)
+        if self.margin is None:
+            return View(flip, self._window(shape, rng), self.size)
+        seen = flip_landmarks(landmarks, shape[1]) if flip else landmarks
+        return View(flip, self._around_face(seen, shape, rng), self.size)
 
-    def _window(self, landmarks: np.ndarray, shape: tuple[int, ...], rng: np.random.Generator) -> Box:
+    def _window(self, shape: tuple[int, ...], rng: np.random.Generator) -> Box:
         height, width = shape[:2]
         if min(height, width) < self.size:
             raise WorkbookError(

@@ -23,12 +23,13 @@ def rgb_shift(image: np.ndarray, shift: tuple[float, float, float]) -> np.ndarra
 def hsv_shift(image: np.ndarray, shift: tuple[float, float, float]) -> np.ndarray:
     """Shift hue (mod 180), saturation and value (clipped), in OpenCV's 8-bit units, rounding down."""
     whole = [math.floor(s) for s in shift]  # floor(level + shift), as levels are whole
-    hue, saturation, value = cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2HSV))
+    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
+    if any(whole[1:]):
+        hsv = cv2.add(hsv, np.array([0.0, *whole[1:], 0.0]))  # saturates
     if whole[0]:
-        hue = cv2.LUT(hue, ((np.arange(256) + whole[0]) % 180).astype(np.uint8))
-    saturation = cv2.add(saturation, np.array([whole[1]], float))  # saturates
-    value = cv2.add(value, np.array([whole[2]], float))
-    return cv2.cvtColor(cv2.merge([hue, saturation, value]), cv2.COLOR_HSV2RGB)
+        table = ((np.arange(256) + whole[0]) % 180).astype(np.uint8)
+        hsv = cv2.insertChannel(cv2.LUT(cv2.extractChannel(hsv, 0), table), hsv, 0)
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
 
 
 def brightness_contrast(image: np.ndarray, brightness: float, contrast: float) -> np.ndarray:

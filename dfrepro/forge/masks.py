@@ -13,6 +13,7 @@ Left out: the erosion's and the blur's dependence on the crop's border, which a 
 
 import math
 from collections.abc import Sequence
+from functools import reduce
 from typing import NamedTuple
 
 import cv2
@@ -166,11 +167,12 @@ def soft_mask(
     scale = (width, height) / np.array(extent)
     polygons = [_resized(boundary(part, 2 / scale.max()) - box[:2], scale) for part in parts]
     if elastic:
-        polygons = _displaced(polygons, elastic_field((height, width), rng))
+        field = elastic_field((height, width), rng)
+        polygons = [_displaced(polygon, field) for polygon in polygons]
     raster = _soft_raster(polygons, sizes, (height, width), kernels)
     how = cv2.INTER_AREA if raster.shape[1] > 2 * extent[0] else cv2.INTER_LINEAR
     values = cv2.resize(raster, extent, interpolation=how)
-    return _in_picture(np.minimum(values, 1), box, shape)  # a mean of ones may round up
+    return _in_picture(np.minimum(values, 1, out=values), box, shape)  # a mean of ones may round up
 
 
 class Kernels(NamedTuple):
@@ -194,12 +196,13 @@ def _soft_raster(
 ) -> np.ndarray:
     """The union of softened polygons, drawn finer where parts are small: kernels then keep the recipe's size there."""
     zoom = min(MAX_ZOOM, 1 / min(sizes))
-    raster: np.ndarray = np.zeros((math.ceil(shape[0] * zoom), math.ceil(shape[1] * zoom)), np.float32)
-    finer = np.array(raster.shape[::-1]) / shape[::-1]
-    for polygon, size in zip(polygons, sizes, strict=True):
-        part = soften(fill([_resized(polygon, finer)], raster.shape), *kernels.scaled(size * zoom))
-        raster = part if len(polygons) == 1 else np.maximum(raster, part)
-    return raster
+    rows, columns = (math.ceil(side * zoom) for side in shape)
+    finer = np.array((columns, rows)) / shape[::-1]
+    parts = (
+        soften(fill([_resized(polygon, finer)], (rows, columns)), *kernels.scaled(size * zoom))
+        for polygon, size in zip(polygons, sizes, strict=True)
+    )
+    return reduce(np.maximum, parts)
 
 
 def fill(polygons: list[np.ndarray], shape: Sequence[int]) -> np.ndarray:
@@ -219,13 +222,13 @@ def soften(mask: np.ndarray, k1: int, k2: int, sigma: float) -> np.ndarray:
     rounds everything above one half up to 1, and the erosion vanishes.) A region too thin for k1 is eroded by the
     largest window that leaves some of it.
     """
-    inside = (mask >= 1).astype(np.uint8)
+    inside = (mask >= 1).view(np.uint8)
     core = cv2.erode(inside, np.ones((k1, k1), np.uint8), borderType=cv2.BORDER_REPLICATE)
     while k1 > 1 and not core.any():
         k1 -= 2
         core = cv2.erode(inside, np.ones((k1, k1), np.uint8), borderType=cv2.BORDER_REPLICATE)
     soft = cv2.GaussianBlur(core.astype(np.float32), (k2, k2), sigma, borderType=cv2.BORDER_REPLICATE)
-    return soft / soft.max()
+    return np.divide(soft, soft.max(), out=soft)
 
 
 def elastic_field(shape: Sequence[int], rng: np.random.Generator) -> np.ndarray:
@@ -242,10 +245,14 @@ def elastic_field(shape: Sequence[int], rng: np.random.Generator) -> np.ndarray:
 
 def boundary(polygon: np.ndarray, spacing: float) -> np.ndarray:
     """The closed polygon (n, 2) resampled to points at most `spacing` apart: (m, 2) float64."""
-    closed = np.vstack([polygon, polygon[:1]]).astype(np.float64)
-    length = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(closed, axis=0).T))])
-    at = np.sort(np.concatenate([length[:-1], np.arange(0.0, length[-1], spacing)]))  # corners stay
-    return np.stack([np.interp(at, length, closed[:, 0]), np.interp(at, length, closed[:, 1])], axis=1)
+    x, y = closed = np.concatenate([polygon, polygon[:1]]).astype(np.float64).T.copy()  # (2, n + 1)
+    length = np.zeros(closed.shape[1])
+    np.hypot(*(closed[:, 1:] - closed[:, :-1])).cumsum(out=length[1:])
+    at = np.concatenate([length[:-1], np.arange(0.0, length[-1], spacing)])
+    at.sort()  # corners stay
+    points = np.empty((len(at), 2))
+    points[:, 0], points[:, 1] = np.interp(at, length, x), np.interp(at, length, y)
+    return points
 
 
 def odd(kernel: float) -> int:
@@ -253,12 +260,10 @@ def odd(kernel: float) -> int:
     return max(1, 2 * int(kernel / 2) + 1)
 
 
-def _displaced(polygons: list[np.ndarray], field: np.ndarray) -> list[np.ndarray]:
-    points = np.concatenate(polygons).astype(np.float32)  # (m, 2)
+def _displaced(polygon: np.ndarray, field: np.ndarray) -> np.ndarray:
+    points = polygon.astype(np.float32)  # (m, 2)
     x, y = np.ascontiguousarray(points.T / np.float32(FIELD_STRIDE))[:, None]  # (1, m) each
-    moves = cv2.remap(field, x, y, cv2.INTER_LINEAR)[0]  # (m, 2)
-    ends = np.cumsum([len(polygon) for polygon in polygons])[:-1]
-    return np.split(points + moves, ends)
+    return points + cv2.remap(field, x, y, cv2.INTER_LINEAR)[0]
 
 
 def _resized(points: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -269,11 +274,11 @@ def _resized(points: np.ndarray, scale: np.ndarray) -> np.ndarray:
 def _relative_size(part: np.ndarray, face: Face) -> float:
     """Side of a part relative to a face's hull, in (0, 1]: kernels shrink with an eye or a mouth."""
     area = cv2.contourArea(part.astype(np.float32))
-    return float(np.clip(np.sqrt(area / (0.75 * face.width * face.height)), 0.02, 1.0))
+    return min(max(math.sqrt(area / (0.75 * face.width * face.height)), 0.02), 1.0)
 
 
 def _bounding_box(parts: list[np.ndarray], pad: np.ndarray) -> Box:
-    points = np.concatenate(parts)
+    points = parts[0] if len(parts) == 1 else np.concatenate(parts)
     low, high = np.floor(points.min(0) - pad), np.ceil(points.max(0) + pad) + 1
     return Box(int(low[0]), int(low[1]), int(high[0]), int(high[1]))
 

@@ -25,10 +25,14 @@ from dfrepro.jobs.runner import cores
 from dfrepro.params import OWN, STANDIN, Params
 
 if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
     from dfrepro.data.layouts import Video
     from dfrepro.data.manifest import FaceStore
     from dfrepro.train.ingredients import Inputs
 
+INJECTED = "injected-parameters"  # papermill's tag of the cell that names the scale
+WIDGET = "application/vnd.jupyter.widget-view+json"
 LARGE = 350_000  # characters of base64: a quarter of a megabyte
 
 # --- data ----------------------------------------------------------------------------------------------------------
@@ -140,8 +144,7 @@ def train(p: Params, run: str, seed: int) -> None:
     for folder in (places.scores_folder(p, run, seed), *made_by_it):  # killed later on, new weights would keep old ones
         shutil.rmtree(folder, ignore_errors=True)
     with _threads(p), _state(p, "runs", f"{run}-{seed}") as resume:
-        last = train_run(spec, needed, places.run_folder(p, run, seed), resume=resume)
-    write_json(places.timing_file(p, run, seed), {"train_seconds": last["seconds"]})
+        train_run(spec, needed, places.run_folder(p, run, seed), resume=resume)
 
 
 def start(p: Params, name: str, seed: int) -> None:
@@ -281,15 +284,24 @@ def code(p: Params, name: str) -> None:
         partial.write_text("\n\n".join("".join(cell) for cell in cells) + "\n", encoding="utf-8")
 
 
-def notebook(p: Params, name: str) -> None:
-    """Execute a notebook; its outputs appear only if every cell ran."""
+def notebook(p: Params, name: str, run: str | None = None) -> Path:
+    """Execute a notebook and return where it is; it appears only if every cell ran.
+
+    run: of a notebook with such a parameter, the run that it is about: then it goes to build/notebooks.
+    """
+    import nbformat
     import papermill
 
     from dfrepro.jobs.kernel import OwnKernel, with_a_home
 
     _notebook(name)
+    if run is not None and "run" not in papermill.inspect_notebook(places.NOTEBOOKS / f"{name}.ipynb"):
+        raise WorkbookError("takes no --run", where=f"notebooks/{name}.ipynb", remedy="09_protocol does")
+    if run is not None:
+        p.run(run)  # an unknown one is told before a kernel starts
     (p.artifacts / "figures" / name).mkdir(parents=True, exist_ok=True)
-    failed = p.artifacts / "failed" / f"{name}.ipynb"
+    title, given = (name, {"scale": p.scale}) if run is None else (f"{name}-{run}", {"scale": p.scale, "run": run})
+    failed = p.artifacts / "failed" / f"{title}.ipynb"
     failed.parent.mkdir(parents=True, exist_ok=True)
     os.environ.pop("MPLBACKEND", None)  # the kernel's own shows figures; a shell's `agg` would not
     if p.sizes.threads:  # as for trainings and scores: what is drawn does not depend on the number of cores
@@ -297,7 +309,7 @@ def notebook(p: Params, name: str) -> None:
     with_a_home()
     try:
         papermill.execute_notebook(
-            places.NOTEBOOKS / f"{name}.ipynb", failed, parameters={"scale": p.scale}, kernel_name="python3",
+            places.NOTEBOOKS / f"{name}.ipynb", failed, parameters=given, kernel_name="python3",
             language="python", kernel_manager_class=OwnKernel,  # whatever an editor left out and a site calls python3
             extra_arguments=["--IPKernelApp.log_level=40"],  # else each says that it listens on this machine's own TCP
             progress_bar="TQDM_DISABLE" not in os.environ,
@@ -307,9 +319,29 @@ def notebook(p: Params, name: str) -> None:
             f"cell {error.exec_count} failed with {error.ename}: {error.evalue}",
             where=f"notebooks/{name}.ipynb", remedy=f"Open {failed} to see it",
         ) from None  # fmt: skip
-    with atomic_file(p.artifacts / "notebooks" / f"{name}.ipynb") as partial:
-        shutil.copyfile(failed, partial)
+    executed = nbformat.read(failed, as_version=4)
+    _without_times(executed)
+    done = (p.artifacts if run is None else ROOT / "build") / "notebooks" / f"{title}.ipynb"
+    with atomic_file(done) as partial:
+        nbformat.write(executed, partial)
     failed.unlink()
+    return done
+
+
+def _without_times(executed: "NotebookNode") -> None:
+    """Leave out when and where each cell ran, progress bars, and the numbers of widgets whose kernel is gone: executed
+    again, the notebook is the same file."""
+    executed.metadata = {
+        key: value for key, value in executed.metadata.items() if key in ("kernelspec", "language_info")
+    }
+    for cell in executed.cells:
+        if INJECTED in cell.metadata.get("tags", []):
+            cell.id = INJECTED  # papermill's own is drawn at random
+        cell.metadata = {key: value for key, value in cell.metadata.items() if key not in ("papermill", "execution")}
+        if cell.cell_type == "code":
+            cell.outputs = [each for each in cell.outputs if not _bar(each)]
+            for each in cell.outputs:
+                each.get("data", {}).pop(WIDGET, None)
 
 
 def publish(p: Params) -> None:
@@ -320,11 +352,7 @@ def publish(p: Params) -> None:
 
     for executed in sorted((p.artifacts / "notebooks").glob("[!.]*.ipynb")):
         source = nbformat.read(places.NOTEBOOKS / executed.name, as_version=4)
-        done = [
-            c
-            for c in nbformat.read(executed, as_version=4).cells
-            if "injected-parameters" not in c.metadata.get("tags", [])
-        ]
+        done = [c for c in nbformat.read(executed, as_version=4).cells if INJECTED not in c.metadata.get("tags", [])]
         if [c.source for c in done] != [c.source for c in source.cells]:
             raise WorkbookError(
                 "has changed since it was executed", where=f"notebooks/{executed.name}", remedy="Run `dvc repro`"
@@ -333,7 +361,7 @@ def publish(p: Params) -> None:
         for cell, ran in zip(source.cells, done):
             if cell.cell_type == "code":
                 count += 1
-                cell.outputs, cell.execution_count = [each for each in ran.outputs if not _bar(each)], count
+                cell.outputs, cell.execution_count = ran.outputs, count
                 for output in cell.outputs:
                     if "execution_count" in output:
                         output.execution_count = count
@@ -346,14 +374,14 @@ def publish(p: Params) -> None:
 def _bar(output: dict[str, Any]) -> bool:
     """Whether an output is a progress bar's widget and nothing else: without a kernel it is a dead line."""
     data = output.get("data", {})
-    return "application/vnd.jupyter.widget-view+json" in data and "image/png" not in data
+    return WIDGET in data and "image/png" not in data
 
 
 def _lighten(output: dict[str, Any], notebook: str) -> None:
     """Make an output fit for git and for a reader without a kernel: small pictures, no dead sliders, pages as files."""
     data = output.get("data", {})
     if "image/png" in data:
-        data.pop("application/vnd.jupyter.widget-view+json", None)
+        data.pop(WIDGET, None)
         if len(data["image/png"]) > LARGE:
             data["image/jpeg"] = _jpeg(data.pop("image/png"))
             if "image/png" in output.get("metadata", {}):  # its size and its text for who cannot see it
