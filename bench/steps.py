@@ -11,13 +11,14 @@ from collections.abc import Callable
 
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 
 from bench.measure import Row, one_thread
 from dfrepro import params
 from dfrepro.evaluate.cost import seconds
 from dfrepro.nets.detector import Backbone, build_detector
 from dfrepro.nets.losses import CrossEntropy
-from dfrepro.train.steps import Step, StepRule
+from dfrepro.train.steps import Loss, Step, StepRule
 
 ASKED = {"pim": 1.5, "sam": 2.05, "mix": 2.8}
 RULES = {"erm": StepRule(), "pim": StepRule(alpha=1.0), "sam": StepRule(beta=1.0), "mix": StepRule(0.4, 0.3)}
@@ -59,11 +60,15 @@ def images(n: int, size: int) -> dict[str, torch.Tensor]:
 
 def stepper(
     spec: Backbone, *, batch: int = BATCH, rule: StepRule = StepRule(), precision: str = "32-true",  # noqa: B008
-    channels_last: bool = False, compiled: bool = False,
+    channels_last: bool = False, compiled: bool = False, network: nn.Module | None = None,
+    loss: Loss = CrossEntropy(),  # noqa: B008
 ) -> Callable[[], None]:  # fmt: skip
-    """A step of the loop on a resident batch, on the GPU where there is one, as work to be timed."""
+    """A step of the loop on a resident batch, on the GPU where there is one, as work to be timed.
+
+    `network`: default, the detector on the backbone `spec`.
+    """
     fabric = Fabric(accelerator="auto", devices=1, precision=precision)  # type: ignore[arg-type]
-    network = build_detector(spec, seed=0).train()
+    network = (network or build_detector(spec, seed=0)).train()
     if channels_last:
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9)
@@ -72,7 +77,7 @@ def stepper(
     step = Step(rule, fabric, model, reuse=not compiled)
 
     def take() -> None:
-        step(CrossEntropy(), [faces])
+        step(loss, [faces])
         optimizer.step()
 
     return take
