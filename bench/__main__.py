@@ -16,8 +16,8 @@ from bench import page
 from bench.measure import Row, machine, write
 
 NAMES = (
-    "faces", "forge", "loop", "steps", "settings", "pel", "fia_usa", "focus", "fpg", "evaluate", "pipeline", "memory",
-    "device",
+    "faces", "forge", "loop", "validation", "steps", "settings", "pel", "fia_usa", "focus", "fpg", "evaluate",
+    "pipeline", "memory", "device",
 )  # fmt: skip
 ASKED_FOR = ("gpu",)  # measured by name alone
 

@@ -14,7 +14,7 @@ from dfrepro import __version__
 from dfrepro.errors import WorkbookError
 
 GROUPS = {  # of `--help`
-    "Your runs": ("runs", "train", "evaluate", "compare", "score", "import", "card"),
+    "Your runs": ("runs", "train", "evaluate", "compare", "protocol", "score", "import", "card"),
     "The papers": ("repro", "claims", "study", "calibrate", "rehearse"),
     "Your data": ("check", "faces"),
 }
@@ -48,7 +48,7 @@ def runs(args: argparse.Namespace) -> None:
     more = f"{hidden} more runs in the full grid: `python -m dfrepro runs --all`. " if hidden else ""
     seeds = ", ".join(map(str, p.seeds))
     console.print(
-        f"Scale {p.scale}, seeds {seeds}. {more}`dvc status` says what changed code asks for.",
+        f"Scale {p.scale}, seeds {seeds}. {more}`dvc status dvc.yaml` says what changed code asks for.",
         style="dim",
         highlight=False,
     )

@@ -42,10 +42,5 @@ def pairs_folder(p: Params, dataset: str) -> Path:
     return p.artifacts / "pairs" / dataset
 
 
-def timing_file(p: Params, run: str, seed: int) -> Path:
-    """How long a training took: beside the artifacts and not among them, for no two trainings take equally long."""
-    return p.artifacts / "timings" / f"{run}-{seed}.json"
-
-
 def results_folder(p: Params) -> Path:
     return p.results

@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import pytest
 import yaml
-from dvc.utils.serialize import modify_yaml
+from dvc.utils.hydra import apply_overrides
 
 from dfrepro import params
 from dfrepro.errors import WorkbookError
@@ -95,15 +95,18 @@ def test_a_run_has_all_of_its_family_but_what_it_says_itself(tmp_path):
     assert (y.data.fakes, y.step.beta, y.tests) == ("sbi", 0, ("dfd", "wdf"))
 
 
-@pytest.mark.parametrize("name", ["params.yaml", "grid/params.yaml"])
-def test_dvc_leaves_the_file_as_it_is_when_it_changes_a_parameter(tmp_path, name):
-    """`dvc exp run -S` writes the file again: what it would fold, quote or move is written so from the start."""
-    file = tmp_path / "params.yaml"
-    shutil.copy(ROOT / name, file)
-    with modify_yaml(file) as content:
-        content["added"] = 1
-    before = (ROOT / name).read_text()
-    assert file.read_text() == before + "added: 1\n"
+def test_dvc_changes_nothing_of_params_yaml_but_the_parameter_that_it_is_told_to(tmp_path):
+    """`dvc exp run -S` writes the file and every list of it anew: what it would fold, move or drop is written so that
+    it stays, also when it does so again (a comment after a list goes with the list)."""
+    file, before = tmp_path / "params.yaml", (ROOT / "params.yaml").read_text()
+    file.write_text(before)
+    for alpha in ("+runs.pim-df.step.beta=0", "runs.pim-df.step.beta=0.1", "seeds=[1]"):
+        apply_overrides(file, [alpha])
+    after = before.replace("seeds:\n- 0\n", "seeds:\n- 1\n")
+    assert after != before
+    pim = "  pim-df:\n    family: plain\n    data: {manipulations: [Deepfakes]}\n    step: {alpha: 1"
+    assert after.count(pim) == 1
+    assert file.read_text() == after.replace(pim, f"{pim}, beta: 0.1")
     assert max(map(len, before.splitlines())) <= 120
 
 

@@ -1,6 +1,6 @@
-"""Runs compared, drawn: ROC, distributions of scores, AUC by manipulation, training curves. Any runs, any sets."""
+"""Runs compared, drawn: ROC, precision and recall, scores, AUC by manipulation, training curves. Any runs, any sets."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from scipy.special import expit
-from sklearn.metrics import roc_curve
+from sklearn.metrics import precision_recall_curve, roc_curve
 
 from dfrepro.evaluate import metrics
 from dfrepro.files import atomic_file
@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = ("png", "svg")
+Curve = Callable[[pd.Series, pd.Series], tuple[np.ndarray, np.ndarray]]  # of labels and margins: x and y
 
 
 def every(comparison: Comparison, test: str | None = None) -> dict[str, "Figure"]:
     """All figures that there is something for, by name. test: for the histograms; default: the first set."""
     figures = {"leaderboard": leaderboard(comparison), "roc": roc(comparison)}
+    figures["precision-recall"] = precision_recall(comparison)
     figures["scores"] = scores(comparison, test or comparison.tests[0])
     if any(_kinds(comparison, name) for name in comparison.tests):
         figures["manipulations"] = manipulations(comparison)
@@ -63,17 +65,42 @@ def leaderboard(comparison: Comparison) -> "Figure":
 
 def roc(comparison: Comparison) -> "Figure":
     """ROC over videos, a panel a test set; of several seeds each is a thin line."""
+
+    def curve(labels: pd.Series, margins: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+        return roc_curve(labels, margins, drop_intermediate=False)[:2]
+
+    return _tradeoffs(comparison, curve, xlabel="reals called fake", ylabel="fakes found", chance=lambda _: [0, 1])
+
+
+def precision_recall(comparison: Comparison) -> "Figure":
+    """Precision over recall, as `roc`; chance is the share of fakes, so sets do not compare."""
+
+    def curve(labels: pd.Series, margins: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+        precision, recall, _ = precision_recall_curve(labels, margins)
+        return recall, precision
+
+    return _tradeoffs(
+        comparison, curve, xlabel="fakes found", ylabel="fakes of what is called fake",
+        chance=lambda labels: [labels.mean()] * 2, ylim=(0, 1.02), drawstyle="steps-post",
+    )  # fmt: skip
+
+
+def _tradeoffs(
+    comparison: Comparison, curve: Curve, *, xlabel: str, ylabel: str, chance: Callable[[pd.Series], list[float]],
+    ylim: tuple[float, float] | None = None, drawstyle: Any = "default",
+) -> "Figure":  # fmt: skip
+    """A panel a test set, a line a run and seed through `curve` of its videos' labels and margins; chance is dashed."""
     figure, axes = _panels(comparison.tests, 2.9)
     videos = _videos(comparison)
     for axis, test in zip(axes, comparison.tests):
-        for run in comparison.runs:
-            parts = videos[(videos["dataset"] == test) & (videos["run"] == run)].groupby("seed")
+        of_set = videos[videos["dataset"] == test]
+        for run, colour in colours(comparison).items():
+            parts = of_set[of_set["run"] == run].groupby("seed")
+            style = {"color": colour, "linewidth": 1.6 / max(len(parts), 1) ** 0.5, "drawstyle": drawstyle}
             for number, (_, part) in enumerate(parts):
-                alarms, hits, _ = roc_curve(part["label"], part["margin"], drop_intermediate=False)
-                label = run if number == 0 else None
-                axis.plot(alarms, hits, color=colours(comparison)[run], linewidth=1.6 / len(parts) ** 0.5, label=label)
-        axis.plot([0, 1], [0, 1], color="grey", linestyle="--", linewidth=0.8)
-        axis.set(title=name_of(test), xlabel="reals called fake", ylabel="fakes found", aspect="equal")
+                axis.plot(*curve(part["label"], part["margin"]), label=None if number else run, **style)
+        axis.plot([0, 1], chance(of_set["label"]), color="grey", linestyle="--", linewidth=0.8)
+        axis.set(title=name_of(test), xlabel=xlabel, ylabel=ylabel, aspect="equal", ylim=ylim)
     _legend(figure, axes[0])
     return figure
 

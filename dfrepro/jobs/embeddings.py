@@ -35,10 +35,7 @@ def embedding(p: params.Params, name: str) -> pd.DataFrame:
 
 def _panels(p: params.Params, name: str, seed: int) -> dict[str, tuple[pd.DataFrame, np.ndarray]]:
     """Clean and shifted features of a run's own test set, standardised by the clean ones."""
-    run = TrainedRun(
-        name, seed, places.run_folder(p, name, seed), places.scores_folder(p, name, seed),
-        places.timing_file(p, name, seed),
-    )  # fmt: skip
+    run = TrainedRun(name, seed, places.run_folder(p, name, seed), places.scores_folder(p, name, seed))
     wanted = {"original", *p.run(name).data.manipulations}
     clean = run.features("clean")[1]
     mean, deviation = clean.mean(0), clean.std(0) + 1e-12

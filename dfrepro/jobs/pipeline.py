@@ -25,10 +25,13 @@ from dfrepro.jobs.runner import cores
 from dfrepro.params import OWN, STANDIN, Params
 
 if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
     from dfrepro.data.layouts import Video
     from dfrepro.data.manifest import FaceStore
     from dfrepro.train.ingredients import Inputs
 
+INJECTED = "injected-parameters"  # papermill's tag of the cell that names the scale
 LARGE = 350_000  # characters of base64: a quarter of a megabyte
 
 # --- data ----------------------------------------------------------------------------------------------------------
@@ -140,8 +143,7 @@ def train(p: Params, run: str, seed: int) -> None:
     for folder in (places.scores_folder(p, run, seed), *made_by_it):  # killed later on, new weights would keep old ones
         shutil.rmtree(folder, ignore_errors=True)
     with _threads(p), _state(p, "runs", f"{run}-{seed}") as resume:
-        last = train_run(spec, needed, places.run_folder(p, run, seed), resume=resume)
-    write_json(places.timing_file(p, run, seed), {"train_seconds": last["seconds"]})
+        train_run(spec, needed, places.run_folder(p, run, seed), resume=resume)
 
 
 def start(p: Params, name: str, seed: int) -> None:
@@ -283,6 +285,7 @@ def code(p: Params, name: str) -> None:
 
 def notebook(p: Params, name: str) -> None:
     """Execute a notebook; its outputs appear only if every cell ran."""
+    import nbformat
     import papermill
 
     from dfrepro.jobs.kernel import OwnKernel, with_a_home
@@ -307,9 +310,24 @@ def notebook(p: Params, name: str) -> None:
             f"cell {error.exec_count} failed with {error.ename}: {error.evalue}",
             where=f"notebooks/{name}.ipynb", remedy=f"Open {failed} to see it",
         ) from None  # fmt: skip
+    executed = nbformat.read(failed, as_version=4)
+    _without_times(executed)
     with atomic_file(p.artifacts / "notebooks" / f"{name}.ipynb") as partial:
-        shutil.copyfile(failed, partial)
+        nbformat.write(executed, partial)
     failed.unlink()
+
+
+def _without_times(executed: "NotebookNode") -> None:
+    """Leave out when and where each cell ran, and the progress bars: executed again, the notebook is the same file."""
+    executed.metadata = {
+        key: value for key, value in executed.metadata.items() if key in ("kernelspec", "language_info")
+    }
+    for cell in executed.cells:
+        if INJECTED in cell.metadata.get("tags", []):
+            cell.id = INJECTED  # papermill's own is drawn at random
+        cell.metadata = {key: value for key, value in cell.metadata.items() if key not in ("papermill", "execution")}
+        if cell.cell_type == "code":
+            cell.outputs = [each for each in cell.outputs if not _bar(each)]
 
 
 def publish(p: Params) -> None:
@@ -320,11 +338,7 @@ def publish(p: Params) -> None:
 
     for executed in sorted((p.artifacts / "notebooks").glob("[!.]*.ipynb")):
         source = nbformat.read(places.NOTEBOOKS / executed.name, as_version=4)
-        done = [
-            c
-            for c in nbformat.read(executed, as_version=4).cells
-            if "injected-parameters" not in c.metadata.get("tags", [])
-        ]
+        done = [c for c in nbformat.read(executed, as_version=4).cells if INJECTED not in c.metadata.get("tags", [])]
         if [c.source for c in done] != [c.source for c in source.cells]:
             raise WorkbookError(
                 "has changed since it was executed", where=f"notebooks/{executed.name}", remedy="Run `dvc repro`"
@@ -333,7 +347,7 @@ def publish(p: Params) -> None:
         for cell, ran in zip(source.cells, done):
             if cell.cell_type == "code":
                 count += 1
-                cell.outputs, cell.execution_count = [each for each in ran.outputs if not _bar(each)], count
+                cell.outputs, cell.execution_count = ran.outputs, count
                 for output in cell.outputs:
                     if "execution_count" in output:
                         output.execution_count = count

@@ -53,7 +53,7 @@ def run(p: Params, name: str, seed: int) -> TrainedRun | None:
         shutil.rmtree(folder, ignore_errors=True)
     provided(p, folder)
     provided(p, scored)
-    return TrainedRun(name, seed, folder, scored, places.timing_file(p, name, seed))
+    return TrainedRun(name, seed, folder, scored)
 
 
 def _imported(p: Params, name: str, seed: int) -> TrainedRun:
@@ -61,7 +61,7 @@ def _imported(p: Params, name: str, seed: int) -> TrainedRun:
     if not scored.exists():
         faces_for(p, name)
         pipeline.evaluate(p, name, seed)
-    return TrainedRun(name, seed, p.imports[name].folder, scored, places.timing_file(p, name, seed))
+    return TrainedRun(name, seed, p.imports[name].folder, scored)
 
 
 def faces_for(p: Params, run: str) -> None:
@@ -95,7 +95,7 @@ def there(p: Params, name: str, seed: int) -> TrainedRun:
             remedy=f"Run `python -m dfrepro {verb} {name} --seed {seed}`, or with all it needs `... repro {name}`",
         )  # fmt: skip
     folder, scored = places.run_folder(p, name, seed), places.scores_folder(p, name, seed)
-    return TrainedRun(name, seed, folder, scored, places.timing_file(p, name, seed))
+    return TrainedRun(name, seed, folder, scored)
 
 
 def maps(p: Params, name: str, seed: int) -> "ForgeryMaps | None":

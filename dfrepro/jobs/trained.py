@@ -23,7 +23,6 @@ class TrainedRun:
     seed: int
     folder: Path
     scored: Path
-    timing: Path
 
     @cached_property
     def meta(self) -> dict[str, Any]:
@@ -31,7 +30,7 @@ class TrainedRun:
 
     @cached_property
     def history(self) -> pd.DataFrame:
-        """One row an epoch: loss, learning rate, seconds."""
+        """One row an epoch: step, losses, learning rate, and validation where it was looked at."""
         return pd.read_csv(self.folder / "history.csv")
 
     @cached_property
@@ -43,9 +42,6 @@ class TrainedRun:
     def measured(self) -> pd.DataFrame:
         """What is no function of the scores, one row a number: run, seed, dataset, metric, value."""
         measured = pd.read_csv(self.scored / "measured.csv", dtype={"dataset": str, "metric": str, "value": float})
-        if self.timing.exists():
-            seconds = read_json(self.timing)["train_seconds"]
-            measured.loc[len(measured)] = ["train", "train_seconds", seconds]
         return measured.assign(run=self.name, seed=self.seed)
 
     def features(self, condition: str = "clean") -> tuple[pd.DataFrame, np.ndarray]:

@@ -17,7 +17,7 @@ import pandas as pd
 from dfrepro import places
 from dfrepro.evaluate.metrics import KEY, margins, video_scores
 from dfrepro.evaluate.scores import read
-from dfrepro.files import atomic_folder, read_json
+from dfrepro.files import atomic_folder
 from dfrepro.params import Params
 from dfrepro.report.evidence import GENERATOR, KEYS, VIDEO, Evidence
 from dfrepro.report.people import COLUMNS
@@ -169,14 +169,12 @@ def measured(p: Params) -> pd.DataFrame:
 
 
 def _training(p: Params, run: str, seed: int) -> dict[str, float]:
-    """What a training tells of itself: seconds, steps, loss of its first and last epoch, best AUC in validation.
+    """What a training tells of itself: steps, loss of its first and last epoch, best AUC in validation.
 
-    The seconds are of a machine that may have been shared; the steps are the same on any.
+    Not its seconds: those are a machine's, and what is committed is the same on any.
     """
-    told = {}
-    timing, history = places.timing_file(p, run, seed), places.run_folder(p, run, seed) / "history.csv"
-    if timing.is_file():
-        told["train_seconds"] = float(read_json(timing)["train_seconds"])
+    told: dict[str, float] = {}
+    history = places.run_folder(p, run, seed) / "history.csv"
     if history.is_file():
         epochs = pd.read_csv(history)
         told |= {"train_steps": epochs["step"].iloc[-1], "loss_first": epochs["loss"].iloc[0]}

@@ -13,6 +13,7 @@ from dfrepro.params import Params
 from dfrepro.report.contrast import common_seeds, contrast, level, probits
 from dfrepro.report.evidence import Evidence
 from dfrepro.report.schema import Cell, Operand
+from dfrepro.report.tables import Table
 
 COLUMNS = ["run", "test", "seeds", "auc", "low", "high", "difference", "difference_low", "difference_high"]
 NOTHING = "–"  # where a run was not tested on a set
@@ -44,7 +45,8 @@ class Comparison:
         return pd.DataFrame(rows).T.rename_axis("run")
 
     def _repr_html_(self) -> str:
-        return self.leaderboard().to_html()
+        caption = f"AUC over videos; below it the difference to {self.runs[0]}, paired; 95 % intervals"
+        return Table(self.leaderboard().reset_index(), caption=caption)._repr_html_()
 
 
 def compare(

@@ -208,7 +208,8 @@ def _stages(lock: Path) -> dict[str, Any]:
 def with_words(text: str, words: dict[str, Any]) -> str:
     """The text of a params.yaml with other top-level words; comments and all else stay as they are."""
     for name, value in words.items():
-        text, found = re.subn(rf"(?m)^{name}: [^#\n]*?(?=\s*(#|$))", f"{name}: {value}", text)
+        given = rf"(?m)^{name}:(?: [^#\n]*?(?=\s*(#|$))|(?:\n- .*)+)"  # on the line, or a list below it
+        text, found = re.subn(given, f"{name}: {value}", text)
         if found != 1:
             raise WorkbookError(f"there are {found} lines that give {name}", where="params.yaml", remedy="Give one")
     return text

@@ -91,13 +91,17 @@ def shown(value: Any) -> str:
 
 def _cell(text: str, span: int = 1, quiet: bool = False) -> str:
     """A number and its interval are two lines, the second small; a verdict has its colour."""
-    parts = INTERVAL.fullmatch(text)
-    inner = f"{html.escape(parts[1])}<br><small>{parts[2]}</small>" if parts else html.escape(text)
+    inner = "<br>".join(_line(line) for line in text.split("\n"))
     if text in COLOURS:
         inner = f'<b style="color:{COLOURS[text]}">{inner}</b>'  # type: ignore[index]
-    align = "right" if NUMBER.fullmatch(text) else "left"
+    align = "right" if all(map(NUMBER.fullmatch, text.split("\n"))) else "left"
     rows = f' rowspan="{span}"' if span > 1 else ""
     return f'<td{rows} style="text-align:{align};vertical-align:top{";color:gray" if quiet else ""}">{inner}</td>'
+
+
+def _line(text: str) -> str:
+    parts = INTERVAL.fullmatch(text)
+    return f"{html.escape(parts[1])}<br><small>{parts[2]}</small>" if parts else html.escape(text)
 
 
 # --- claims ---------------------------------------------------------------------------------------------------------

@@ -47,7 +47,10 @@ def copy(tmp_path_factory) -> Path:
     params = copy / "params.yaml"
     params.write_text(study.with_words(params.read_text(), {"scale": "smoke"}))
     write_store = runpy.run_path(str(ROOT / "tests" / "train" / "conftest.py"))["write_store"]
-    write_store(copy / "artifacts" / "smoke" / "faces" / "ffpp-c23")
+    made = copy / "artifacts" / "smoke"
+    write_store(made / "faces" / "ffpp-c23")
+    for folder in ("faces/ffpp-c40", "reconstructions/ffpp-c23"):  # what a run of one's own may read
+        (made / folder).mkdir(parents=True)
     return copy
 
 
@@ -88,4 +91,4 @@ def test_the_pages_commands_run_and_leave_what_they_promise(copy):
     assert 0 <= metrics["ffpp-c23"]["video_auc"] <= 1
     claims = read_json(copy / "results" / "smoke" / "claims.json")["claims"]
     assert [claim["id"] for claim in claims if claim["paper"] == "shade"] == ["P5-C1"]
-    assert "train-residual" in (copy / "dvc.lock").read_text()
+    assert "own-train@residual-0" in (copy / "dvc.lock").read_text()

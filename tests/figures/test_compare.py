@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from dfrepro.evaluate import metrics
 from dfrepro.figures import compare as figures
@@ -33,9 +33,20 @@ def test_the_area_under_a_drawn_roc_is_the_auc_of_its_run_on_its_set(comparison)
         assert len(set(wanted)) == len(wanted)
 
 
+def test_the_area_under_a_drawn_precision_is_the_average_precision(comparison):
+    videos = metrics.video_scores(comparison.scores, by=("run", "seed"))
+    for axis, test in zip(figures.precision_recall(comparison).axes, comparison.tests):
+        there = videos[videos["dataset"] == test].groupby(["run", "seed"])
+        wanted = sorted(average_precision_score(part["label"], part["margin"]) for _, part in there)
+        areas = sorted(-(np.diff(line.get_xdata()) * line.get_ydata()[:-1]).sum() for line in axis.lines[:-1])
+        assert areas == pytest.approx(wanted)
+        share = videos.loc[videos["dataset"] == test, "label"].mean()
+        assert set(axis.lines[-1].get_ydata()) == {share}
+
+
 def test_every_figure_is_drawn_and_saved_as_picture_and_as_vectors(comparison, tmp_path):
     paths = figures.save(figures.every(comparison), tmp_path)
-    drawn = {"leaderboard", "roc", "scores", "manipulations", "curves"}
+    drawn = {"leaderboard", "roc", "precision-recall", "scores", "manipulations", "curves"}
     assert {path.name for path in paths} == {f"{name}.{kind}" for name in drawn for kind in ("png", "svg")}
     assert all(path.stat().st_size > 2000 for path in paths)
 

@@ -69,7 +69,7 @@ def test_a_face_passes_once_a_condition_and_is_read_once(scored):
 def test_tables_read_what_was_written_and_no_network(scored, monkeypatch):
     _, folder, _, _ = scored
     monkeypatch.setattr(torch.nn.Module, "__call__", lambda *_, **__: pytest.fail("a network was asked again"))
-    trained = TrainedRun("erm-ffpp", 0, folder / "run", folder / "scores", folder / "timing.json")
+    trained = TrainedRun("erm-ffpp", 0, folder / "run", folder / "scores")
     per_condition = trained.scores.groupby(["dataset", "condition"]).size().to_dict()
     own = {("ffpp-c23", name): 24 for name in ("clean", "shifted", "blur-3", "noise-1")}
     assert per_condition == own | {("cdfv2", "clean"): 24, ("dfdc", "clean"): 24}

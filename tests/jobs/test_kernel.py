@@ -60,3 +60,18 @@ def test_a_place_is_named_for_what_a_kernel_keeps_where_there_is_no_home(tmp_pat
     places_named = [Path(value) for variable in kernel.HOMES if (value := kernel.os.environ.get(variable))]
     assert bool(places_named) == named
     assert all(place.is_dir() for place in places_named)
+
+
+def test_a_notebook_that_is_executed_again_is_the_same_file(p):
+    notebook = nbformat.read(places.NOTEBOOKS / "00_data.ipynb", as_version=4)
+    bar = "from tqdm.auto import tqdm\nfor _ in tqdm(range(3), desc='a bar'): pass"
+    table = "import pandas as pd\npd.DataFrame({'x': [1, 2]})"
+    notebook.cells += [nbformat.v4.new_code_cell(source, id=name) for source, name in ((bar, "bar"), (table, "table"))]
+    nbformat.write(notebook, places.NOTEBOOKS / "00_data.ipynb")
+    executed, twice = p.artifacts / "notebooks" / "00_data.ipynb", []
+    for _ in range(2):
+        pipeline.notebook(p, "00_data")
+        twice.append(executed.read_bytes())
+    assert twice[0] == twice[1]
+    assert b"a bar" not in b"".join(line for line in twice[0].splitlines() if b"tqdm" not in line)
+    assert str(p.artifacts).encode() not in twice[0]

@@ -57,6 +57,16 @@ def test_a_training_depends_on_its_own_parameters_alone():
         assert "runs" not in stage["params"]
 
 
+def test_a_changed_run_of_ones_own_is_trained_and_scored_again_and_nothing_else_is():
+    """Its entry, network and recipe with it, is a parameter of its own two stages, by its name, and of no other's."""
+    read = {name: [each for each in stage.get("params", ()) if str(each).startswith("own")] for name, stage in EVERY}
+    assert {name: found for name, found in read.items() if found} == {
+        "own-faces": ["own.datasets.${item.dataset}"],
+        "own-train": ["own.runs.${item.run}"],
+        "own-evaluate": ["own.datasets", "own.runs.${item.run}"],
+    }
+
+
 def test_a_training_and_a_scoring_depend_on_what_their_runs_have_from_their_family():
     for name, stage in EVERY:
         if name.startswith(("train", "evaluate")):

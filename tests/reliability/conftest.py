@@ -32,7 +32,7 @@ STAGES = {  # every kind of command that DVC runs, in order
     "evaluate": ["evaluate", RUN, "--seed", "0"],
     "notebook": ["notebook", "00_data"],
 }
-TIMED = ("timings/", "failed/")  # how long a training took, and what a notebook that was cut off left to look at
+TIMED = ("failed/",)  # what a notebook that was cut off left to look at
 CELLS = [
     'scale = None',
     'from dfrepro import workbook\nwb = workbook.open("00_data", scale)',

@@ -8,7 +8,7 @@ import pytest
 
 from dfrepro import __main__ as command_line
 from dfrepro import params, places
-from dfrepro.files import ROOT, read_json, write_json
+from dfrepro.files import ROOT, read_json
 from dfrepro.jobs import pipeline
 from dfrepro.report import claims, collect, judge
 from dfrepro.report.schema import Operand, load_claims
@@ -23,14 +23,16 @@ def scale(monkeypatch, tmp_path):
     return params.load(seeds=[0, 1])
 
 
-def plant(p, run: str, seed: int, scores=None, seconds: float = 10.0) -> None:
+def plant(p, run: str, seed: int, scores=None) -> None:
     folder = places.scores_folder(p, run, seed)
     folder.mkdir(parents=True)
     measured = pd.DataFrame([["dfd", "saliency_inside", 0.6]], columns=["dataset", "metric", "value"])
     measured.to_csv(folder / "measured.csv", index=False)
     if scores is not None:
         scores.drop(columns=["run", "seed"]).to_parquet(folder / "scores.parquet")
-    write_json(places.timing_file(p, run, seed), {"train_seconds": seconds})
+    history = pd.DataFrame({"step": [36, 72], "loss": [0.7, 0.5], "validation": [0.6, None]})
+    (run_folder := places.run_folder(p, run, seed)).mkdir(parents=True)
+    history.to_csv(run_folder / "history.csv", index=False)
 
 
 def test_what_is_there_is_read_and_what_is_not_is_left_out(scale, planted_scores):
@@ -39,7 +41,8 @@ def test_what_is_there_is_read_and_what_is_not_is_left_out(scale, planted_scores
     assert evidence.seeds("fpg-full") == [0]
     assert evidence.seeds("fpg-baseline") == []
     found = collect.measured(scale).set_index("metric").value
-    assert found.to_dict() == {"saliency_inside": 0.6, "train_seconds": 10.0}
+    steps = {"train_steps": 72, "loss_first": 0.7, "loss_last": 0.5, "validation_auc": 0.6}
+    assert found.to_dict() == {"saliency_inside": 0.6} | steps  # and no seconds: what is committed is of no machine
     assert collect.scores(scale).run.unique().tolist() == ["fpg-full"]
 
 
@@ -58,7 +61,7 @@ def test_maps_are_measured_under_their_own_name_and_before_their_networks_run(sc
     assert found[found.metric == "map_auc"][["run", "seed", "value"]].to_numpy().tolist() == [
         ["focus-map-focus", 1, 0.8]
     ]
-    assert "train_seconds" in set(found.metric)
+    assert "train_steps" in set(found.metric)
 
 
 def test_a_run_rests_on_its_network_and_on_the_one_behind_the_maps_that_supervise_it(scale):

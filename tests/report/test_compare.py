@@ -1,5 +1,7 @@
 """Runs next to each other: AUCs are the metric's, differences are paired, and what was not tested says so."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -38,6 +40,16 @@ def test_a_set_that_a_run_was_not_tested_on_is_a_dash(comparison):
     assert list(board.columns) == ["ffpp-c23", "cdfv2"]
     assert board.loc["same", "cdfv2"] == NOTHING
     assert board.loc["good", "ffpp-c23"].count("[") == 2  # its AUC's interval, and its difference's
+
+
+def test_a_cell_shows_auc_difference_and_their_intervals_on_lines_of_their_own(comparison):
+    page = comparison._repr_html_()
+    assert "\\n" not in page
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", page)
+    number = r"[-+]?\d\.\d{3}<br><small>\[[-+]?\d\.\d{3}, [-+]?\d\.\d{3}\]</small>"
+    assert [len(re.findall(number, cell)) for cell in cells] == [0, 1, 1, 0, 2, 2, 0, 2, 0]  # a run's name, two sets
+    assert all(cell.count("<br>") in (0, 1, 3) for cell in cells)
+    assert "the difference to base" in page
 
 
 def test_what_was_found_is_said_in_a_sentence_a_run(comparison):

@@ -23,9 +23,8 @@ def test_words_are_replaced_and_nothing_else_changes():
     before = (ROOT / "params.yaml").read_text()
     after = study.with_words(before, WORDS)
     assert yaml.safe_load(after) == yaml.safe_load(before) | WORDS
-    assert [a for a, b in zip(before.splitlines(), after.splitlines(), strict=True) if a != b] == [
-        line for line in before.splitlines() if line.startswith(("scale:", "grid:", "seeds:"))
-    ]
+    others = [line for line in before.replace("seeds:\n- 0\n", "").splitlines() if line[:6] not in ("scale:", "grid: ")]
+    assert [line for line in after.splitlines() if not line.startswith(("scale:", "grid:", "seeds:"))] == others
     assert after.count("#") == before.count("#")
 
 

@@ -1,6 +1,6 @@
 """What the FoCus notebook looks at beside scores: maps of test faces, what networks cost, and the losses for λ."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -127,8 +127,8 @@ def features(wb: "Workbook", runs: dict[str, str], datasets: tuple[str, ...], *,
     return pd.concat([table for table in tables if len(table)] or tables, ignore_index=True)
 
 
-def costs(wb: "Workbook", names: dict[str, str], *, batch: int = 16, repeats: int = 3) -> pd.DataFrame:
-    """Table VIII here: parameters, operations of a face, faces a second on this machine; `names`: run -> title."""
+def costs(wb: "Workbook", names: dict[str, str]) -> pd.DataFrame:
+    """Table VIII here: parameters and operations of a face; `names`: run -> title."""
     from dfrepro.jobs.kinds import method_of
 
     p = wb.params
@@ -138,15 +138,8 @@ def costs(wb: "Workbook", names: dict[str, str], *, batch: int = 16, repeats: in
         for title, spec in specs.items()
     }
     counted = {t: focus_cost.cost(n, specs[t]["backbone"]["image_size"]) for t, n in networks.items()}
-    works = {t: focus_cost.inference(n, _blank(specs[t], batch)) for t, n in networks.items()}
-    speed = focus_cost.images_per_second(works, batch, repeats=repeats)
-    rows = [(t, c.parameters / 1e6, c.flops / 1e9, c.macs / 1e9, speed[t]) for t, c in counted.items()]
-    return pd.DataFrame(rows, columns=["network", "parameters, M", "GFLOPs", "GMACs", "images/s"]).round(3)
-
-
-def _blank(spec: dict[str, Any], batch: int) -> Tensor:
-    side = spec["backbone"]["image_size"]
-    return torch.zeros(batch, 3, side, side, dtype=torch.uint8)
+    rows = [(t, c.parameters / 1e6, c.flops / 1e9, c.macs / 1e9) for t, c in counted.items()]
+    return pd.DataFrame(rows, columns=["network", "parameters, M", "GFLOPs", "GMACs"]).round(3)
 
 
 def losses(wb: "Workbook", runs: dict[float, str]) -> pd.DataFrame:

@@ -123,20 +123,18 @@ def saliency_table(measured: Mapping[str, Evidence], runs: Mapping[str, str]) ->
     return levels(runs, columns, measured, key="detector", title="Where the saliency lies")
 
 
-def cost_table(measured: pd.DataFrame, runs: dict[str, str], steps: dict[str, int]) -> pd.DataFrame:
-    """Seconds of training (mean of seeds), a step's milliseconds, and both over the baseline's, of what was run."""
-    seconds = measured[measured.metric == "train_seconds"].groupby("run").value.mean()
-    base = seconds.get("fpg-plain", np.nan)
-    rows: list[dict[str, Any]] = []
-    for run, name in runs.items():
-        if run not in seconds or not steps.get(run):
-            continue
-        per_step = seconds[run] / steps[run]
-        rows.append({
-            "run": name, "seconds": f"{seconds[run]:.1f}", "steps": steps[run], "ms a step": f"{1e3 * per_step:.0f}",
-            "time / baseline's": seconds[run] / base,
-            "step / baseline's": per_step / (base / steps["fpg-plain"]) if base > 0 else None,
-        })  # fmt: skip
+def cost_table(runs: Mapping[str, str], histories: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Steps of the trainings that are there, what share of the baseline's that is, and the validation AUC at the end.
+
+    runs: run -> title. histories: run -> `TrainedRun.history`; the baseline's is fpg-plain.
+    """
+    steps = {run: int(history["step"].iloc[-1]) for run, history in histories.items()}
+    base = steps.get("fpg-plain", np.nan)
+    rows = [
+        {"run": title, "steps": steps[run], "steps / baseline's": steps[run] / base,
+         "validation AUC": float(histories[run]["validation"].iloc[-1])}
+        for run, title in runs.items() if run in steps
+    ]  # fmt: skip
     return pd.DataFrame(rows)
 
 

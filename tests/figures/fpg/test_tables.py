@@ -40,14 +40,16 @@ def test_saliency_stands_beside_what_a_uniform_map_would_get():
     assert cells.attrs["rows"] == ["FPG", "control"]
 
 
-def test_cost_is_by_the_step_and_in_all():
-    seconds = {"fpg-plain": 10.0, "fpg-full": 20.0, "fpg-third": 3.0}
-    measured = pd.DataFrame([row for run, s in seconds.items() for row in rows(run, {("train", "train_seconds"): s})])
-    names = {run: run for run in (*seconds, "fpg-ms")}
-    table = fpg.cost_table(measured, names, {"fpg-plain": 100, "fpg-full": 100, "fpg-third": 15}).set_index("run")
-    assert table.loc["fpg-full", "step / baseline's"] == 2.0
-    assert table.loc["fpg-third", "time / baseline's"] == 0.3
+def test_cost_is_counted_in_steps_of_what_was_run():
+    ends = {"fpg-plain": (100, 0.9), "fpg-full": (100, 0.95), "fpg-third": (15, 0.8)}
+    histories = {
+        run: pd.DataFrame({"step": [1, steps], "validation": [0.5, auc]}) for run, (steps, auc) in ends.items()
+    }
+    table = fpg.cost_table({run: run for run in (*ends, "fpg-ms")}, histories).set_index("run")
+    assert table.loc["fpg-third"].tolist() == [15, 0.15, 0.8]
+    assert table.loc["fpg-full", "steps / baseline's"] == 1
     assert "fpg-ms" not in table.index
+    assert np.isnan(fpg.cost_table({"fpg-full": "FPG"}, {"fpg-full": histories["fpg-full"]})["steps / baseline's"][0])
 
 
 def test_saliency_is_judged_on_the_unseen_set_that_has_masks():

@@ -67,7 +67,7 @@ def test_changes_are_against_the_clean_faces_at_the_papers_level():
 
 
 def test_what_lies_inside_is_averaged_over_seeds_and_compared_with_the_real():
-    values = {"self_rgb_lift_fake": (1.4, 1.6), "self_rgb_lift_real": (1.2, 1.2), "train_seconds": (9.0, 9.0)}
+    values = {"self_rgb_lift_fake": (1.4, 1.6), "self_rgb_lift_real": (1.2, 1.2), "train_steps": (9.0, 9.0)}
     measured = pd.DataFrame(
         [("pel-full-printed", seed, "ffpp", m, v[seed]) for m, v in values.items() for seed in (0, 1)],
         columns=["run", "seed", "dataset", "metric", "value"],
@@ -76,7 +76,7 @@ def test_what_lies_inside_is_averaged_over_seeds_and_compared_with_the_real():
     assert len(table) == 1
     assert table.iloc[0, :3].tolist() == ["pel-full-printed", "self", "rgb"]
     assert table.iloc[0, 3:].tolist() == pytest.approx([1.5, 1.2, 0.3])
-    assert pel.inside(measured[measured.metric == "train_seconds"]).empty
+    assert pel.inside(measured[measured.metric == "train_steps"]).empty
     energies = measured.assign(metric=measured.metric.str.replace("lift", "energy"))
     assert pel.inside(energies, "energy").equals(table)
     assert pel.inside(energies).empty
