@@ -262,8 +262,8 @@ def odd(kernel: float) -> int:
 
 def _displaced(polygon: np.ndarray, field: np.ndarray) -> np.ndarray:
     points = polygon.astype(np.float32)  # (m, 2)
-    places = points / np.float32(FIELD_STRIDE)
-    return points + cv2.remap(field, places[None], None, cv2.INTER_LINEAR)[0]
+    x, y = np.ascontiguousarray(points.T / np.float32(FIELD_STRIDE))[:, None]  # (1, m) each
+    return points + cv2.remap(field, x, y, cv2.INTER_LINEAR)[0]
 
 
 def _resized(points: np.ndarray, scale: np.ndarray) -> np.ndarray:
