@@ -9,6 +9,7 @@ Paths come from the package, never from the working directory: papermill, Jupyte
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,7 +139,9 @@ class Workbook:
         from dfrepro.report import collect
 
         runs, studies = list(runs), {"study": judge.study_evidence(), "former": judge.former_evidence()}
-        own = self.measured(dict.fromkeys([*runs, *maps]))
+        told = collect.trainings(self.params, product(runs, self.seeds))
+        own = pd.concat([self.measured(dict.fromkeys([*runs, *maps])), told])
+        own = own.drop_duplicates(["run", "seed", "dataset", "metric"], ignore_index=True)
         here = collect.joined(self.params, own, self.scores(runs))
         return {name: each for name, each in studies.items() if each is not None} | {"here": here}
 
@@ -174,9 +177,11 @@ class Workbook:
 
     def study(self) -> list[dict[str, Any]]:
         """The committed study's verdicts, all claims (dfrepro.report.claims says their shape); none without a study."""
-        path = places.STUDY / "claims.json"
-        judged: list[dict[str, Any]] = read_json(path)["claims"] if path.exists() else []
-        return judged
+        return judge.verdicts(places.STUDY)
+
+    def former(self) -> list[dict[str, Any]]:
+        """The former study's verdicts, likewise."""
+        return judge.verdicts(places.FORMER)
 
     def claims(self) -> list[dict[str, Any]]:
         """All claims judged on everything that is there of this scale, grid and seeds; trains nothing.

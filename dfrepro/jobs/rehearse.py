@@ -115,12 +115,10 @@ class OneProcessEach(ThreadPoolExecutor):
 
 def _measured(words: Sequence[str], p: Params, log: Path) -> None:
     """Do a stage's words, and note the operations that a training took and the process' peak memory."""
-    from joblib.externals.loky import get_reusable_executor
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter:
         perform(words, p)
-    get_reusable_executor().shutdown()  # its idle workers end after five minutes, and this process would wait for them
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # GiB
     line = {"words": list(words), "GiB": peak, "GFLOP": counter.get_total_flops() / 1e9}
     with log.open("a", encoding="utf-8") as file:

@@ -214,7 +214,15 @@ def _do(command: str, cores: int, root: str, perform: Callable[[list[str]], obje
     except Exception:
         traceback.print_exc()
         return traceback.format_exc(limit=-1).strip().splitlines()[-1]
+    finally:
+        _dismiss_idle()
     return ""
+
+
+def _dismiss_idle() -> None:
+    """End joblib's own workers: they idle for five minutes, hold memory, and a process that ends waits for them."""
+    if loky := sys.modules.get("joblib.externals.loky"):
+        loky.get_reusable_executor().shutdown()
 
 
 @contextmanager

@@ -24,6 +24,17 @@ from dfrepro.report.schema import PAPERS, Claim, Operand, load_claims
 from dfrepro.report.verdict import DECIDED, VERDICTS, CellVerdict, ClaimVerdict, ControlVerdict, judge, printed_effect
 
 COLOURS = dict(zip(VERDICTS, ("green", "red", "magenta", "yellow", "cyan", "dim", "dim")))
+MEANS = dict(zip(VERDICTS, (
+    "the interval lies above zero, or beyond the threshold or inside the margin that is named",
+    "the interval lies below zero, or beyond what is named on the wrong side",
+    "the interval holds zero and lies below the printed effect",
+    "the interval holds both, or nothing is printed: more seeds may tell",
+    "a network, a module or a control says that nothing can be seen here, whatever the interval",
+    "no stand-in can answer it",
+    "a training or a measurement is missing",
+)))  # fmt: skip
+BESIDE = 40  # characters that a reason needs to stand beside its verdict and not below it
+NAMED = 6  # what is missing, of one claim at the terminal
 
 
 def evaluate_claims(
@@ -183,30 +194,40 @@ def _controls(controls: Sequence[Mapping[str, Any]]) -> str:
 def print_table(verdicts: list[dict[str, Any]]) -> None:
     """One line a claim on the terminal: effect here with its interval, the printed one, the verdict, and why.
 
-    What a line cannot hold goes on below, under its reason.
+    On a narrow terminal the reason stands below its line, in full. What the verdicts mean is said at the end.
     """
     from rich.console import Console
     from rich.text import Text
 
     console = Console()
-    head = f"{'claim':10} {'effect here [interval]':>27} {'printed':>8} {'seeds':>5}  {'verdict':18}  because"
-    console.print(Text(head, style="bold"), no_wrap=True, overflow="ellipsis")
+    head = f"{'claim':10} {'effect here [interval]':>27} {'printed':>8} {'seeds':>5}  {'verdict':18}"
+    beside = console.width - len(head) - 2 >= BESIDE
+    console.print(Text(head + "  because" * beside, style="bold"), no_wrap=True, overflow="ellipsis")
+    indent = len(head) + 2 if beside else 4
     for verdict in verdicts:
         printed = effect(verdict["printed_effect"], None, digits(verdict))
         line = Text(f"{verdict['title']:10} {here(verdict):>27} {printed:>8} {len(verdict['seeds']) or '':>5}  ")
-        line.append(f"{verdict['verdict']:18}  ", COLOURS[verdict["verdict"]])
-        for said in _wrapped(verdict["reason"] or verdict["statement"], console.width, len(line)):
-            console.print(line.append(said, "dim"), no_wrap=True, overflow="ellipsis")
-            line = Text(" " * (len(line) - len(said)))
+        line.append(f"{verdict['verdict']:18}", COLOURS[verdict["verdict"]])
+        said = textwrap.wrap(_why(verdict), max(console.width - indent, 24), break_on_hyphens=False)
+        if beside and said:
+            line.append(f"  {said.pop(0)}", "dim")
+        for text in (line, *(Text(" " * indent + rest, "dim") for rest in said)):
+            console.print(text, no_wrap=True, overflow="ellipsis")
     counts = Counter(verdict["verdict"] for verdict in verdicts)
     console.print(Text(", ".join(f"{counts[name]} {name}" for name in VERDICTS if counts[name]), style="bold"))
+    meant = "".join(f"\n{name}: {MEANS[name]}" for name in VERDICTS if counts[name])
     foot = f"Effects are positive as the paper claims. Intervals: {looks.in_words()}; of fewer {looks.LEVEL:.0%}."
-    console.print(Text(f"{foot} docs/verdicts.md explains the verdicts.", style="dim"))
+    console.print(Text(f"{foot}{meant}\nMore in docs/verdicts.md; the statements are in docs/claims.md.", style="dim"))
 
 
-def _wrapped(text: str, width: int, indent: int) -> list[str]:
-    """The lines of a reason that begins `indent` characters into a line, but not in less than a third of it."""
-    return textwrap.wrap(text, max(width - indent, width // 3, 24), break_on_hyphens=False) or [""]
+def _why(verdict: Mapping[str, Any]) -> str:
+    """What is said of a verdict: its reason, of what is missing the first few; where there is none, the statement."""
+    absent = list(dict.fromkeys(each for missing in verdict["missing"] for each in missing.split(", ")))
+    if absent:
+        more = f", {len(absent) - NAMED} more" if len(absent) > NAMED else ""
+        return f"missing: {', '.join(absent[:NAMED])}{more}"
+    former = "of the former study" if verdict.get("former") else ""
+    return "; ".join(filter(None, (former, verdict["reason"]))) or str(verdict["statement"])
 
 
 def _seeds(verdict: Mapping[str, Any]) -> str:

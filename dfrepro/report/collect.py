@@ -8,7 +8,8 @@ are no artifacts, as in a fresh clone, the verdicts are computed from there, and
 kept of several draws of the stand-in (its generator's seed is a column) lies side by side in folders there.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,13 @@ from dfrepro.evaluate.metrics import KEY, margins, video_scores
 from dfrepro.evaluate.scores import read
 from dfrepro.files import atomic_folder
 from dfrepro.params import Params
+from dfrepro.report.curves import share_to
 from dfrepro.report.evidence import GENERATOR, KEYS, VIDEO, Evidence
 from dfrepro.report.people import COLUMNS
+from dfrepro.report.schema import STEPS_TO, load_claims
 
 MEASURED = ["dataset", "metric", "value"]
+LOOK = "validation_after_"  # and a step: the AUC in validation there
 
 
 def evidence(p: Params) -> Evidence:
@@ -64,8 +68,12 @@ def _read_kept(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def joined(p: Params, measured: pd.DataFrame | None, scores: pd.DataFrame | None) -> Evidence:
-    """Both as evidence that knows what each run was trained on and which networks are behind it."""
+    """Both as evidence that knows what each run was trained on and which networks are behind it.
+
+    How soon a run reaches another's AUC is found here, of what may have been measured on two machines.
+    """
     networks = {f"{places.MAPS}{name}": maps.run or "" for name, maps in p.maps.items()}
+    measured = None if measured is None else pd.concat([measured, _races(measured)], ignore_index=True)
     supervisors = {name: p.maps[run.detector.maps].run or "" for name, run in p.runs.items() if run.detector.maps}
     return Evidence(measured, scores, trained_on=p.trained_on, networks=networks, supervisors=supervisors)
 
@@ -151,25 +159,32 @@ def _with_people(videos: pd.DataFrame, frames: pd.DataFrame) -> pd.DataFrame:
 def measured(p: Params) -> pd.DataFrame:
     """What is no function of the scores, of all runs, maps and seeds that are there: run, seed, dataset, metric, value.
 
-    What a training tells of itself is on the test set "train". Of a number that a map and its network's run both give,
-    the map's is taken.
+    Of a number that a map and its network's run both give, the map's is taken.
     """
     parts = [pd.DataFrame(columns=["run", "seed", *MEASURED])]
     for name in p.maps:
         for seed in p.seeds:
             parts += _read(places.maps_folder(p, name, seed), f"{places.MAPS}{name}", seed)
-    for run, seed, folder in _scored(p):
+    scored = list(_scored(p))
+    for run, seed, folder in scored:
         parts += _read(folder, run, seed)
-        told = _training(p, run, seed)
-        parts.append(pd.DataFrame({"dataset": "train", "metric": told.keys(), "value": told.values()}))
-        parts[-1] = parts[-1].assign(run=run, seed=seed)
+    parts.append(trainings(p, [(run, seed) for run, seed, _ in scored]))
     found = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
     found = found.drop_duplicates(["run", "seed", "dataset", "metric"], ignore_index=True)
     return found.assign(**{GENERATOR: p.sizes.standin.seed})
 
 
+def trainings(p: Params, runs: Iterable[tuple[str, int]]) -> pd.DataFrame:
+    """What trainings, by run and seed, tell of themselves, in rows as `measured` has them, on the test set "train"."""
+    told = [
+        (run, seed, "train", metric, value)
+        for run, seed in runs for metric, value in _training(p, run, seed).items()
+    ]  # fmt: skip
+    return pd.DataFrame(told, columns=["run", "seed", *MEASURED])
+
+
 def _training(p: Params, run: str, seed: int) -> dict[str, float]:
-    """What a training tells of itself: steps, loss of its first and last epoch, best AUC in validation.
+    """What a training tells of itself: steps, loss of its first and last epoch, and AUC in validation.
 
     Not its seconds: those are a machine's, and what is committed is the same on any.
     """
@@ -181,7 +196,34 @@ def _training(p: Params, run: str, seed: int) -> dict[str, float]:
         told["loss_last"] = epochs["loss"].iloc[-1]
         if "validation" in epochs:
             told["validation_auc"] = epochs["validation"].max()
+            told |= {f"{LOOK}{step}": auc for step, auc in zip(epochs["step"], epochs["validation"]) if auc == auc}
     return {name: float(value) for name, value in told.items()}
+
+
+def _races(measured: pd.DataFrame) -> pd.DataFrame:
+    """How soon runs reach the AUC of others, where a claim asks for it, in rows as `measured` has them."""
+    looks = measured[measured["metric"].astype(str).str.startswith(LOOK)].reset_index(drop=True)
+    steps = looks["metric"].str.removeprefix(LOOK).astype(int)
+    curves = {
+        at: part.set_index(steps[part.index])["value"].sort_index() for at, part in looks.groupby(["run", "seed"])
+    }
+    heads = looks.drop_duplicates(["run", "seed"]).to_dict("records")
+    rows = [
+        head | {"metric": f"{STEPS_TO}{other}", "value": share_to(curves[head["run"], head["seed"]], there)}
+        for head in heads for other in _raced().get(head["run"], ())
+        if (there := curves.get((other, head["seed"]))) is not None
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=measured.columns)
+
+
+@cache
+def _raced() -> dict[str, set[str]]:
+    """Which runs' AUC each run is to reach, by the claims."""
+    found: dict[str, set[str]] = {}
+    for operand in (operand for claim in load_claims() for operand in claim.operands()):
+        others = {metric.removeprefix(STEPS_TO) for metric in operand.metrics if metric.startswith(STEPS_TO)}
+        found.setdefault(operand.run, set()).update(others)
+    return found
 
 
 def _scored(p: Params) -> Iterator[tuple[str, int, Path]]:

@@ -8,7 +8,9 @@ own, and a training set of its own that moves all of its runs. `python -m dfrepr
 docs/tables/coverage.csv, draws.csv and looks.csv.
 """
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +22,7 @@ from dfrepro.report.effects import Effect, Influence, probit, variance
 SETS, PER, SEPARATION = 2, 2, 1.0
 PERSON, VIDEO, METHOD, SEED, INTERACTION = 0.5, 0.5, 0.4, 0.15, 0.7  # standard deviations of the parts of a margin
 GENERATOR = 0.05  # of what a draw's training set does to a run, where there are several
+BAND = (0.935, 0.965)  # of intervals at .95
 AT_ONCE = 2_000_000  # margins held at a time
 
 
@@ -142,7 +145,7 @@ def rates(case: Case, trials: int, seed: int = 0, level: float = looks.LEVEL) ->
     return {"covers": 1 - (above + below) / trials, "above": above / trials, "below": below / trials}
 
 
-def false_over_looks(case: Case, trials: int, seed: int = 0) -> float:
+def false_over_looks(case: Case, trials: int, seed: int = 0) -> dict[str, float]:
     """How often the interval of at least one look misses the truth, each at its own level."""
     true, missed = truth(case), 0
     for batch in studies(case, trials, _rng(case, seed)):
@@ -150,7 +153,7 @@ def false_over_looks(case: Case, trials: int, seed: int = 0) -> float:
             found = [batch.effect(study, look) for look in looks.reached(case.seeds)]
             bounds = [(each.interval() or (-np.inf, np.inf), each.shown(true)) for each in found]
             missed += any(not low <= at <= high for (low, high), at in bounds)
-    return missed / trials
+    return {"wrong": missed / trials}
 
 
 def _rng(case: Case, seed: int) -> np.random.Generator:
@@ -159,13 +162,37 @@ def _rng(case: Case, seed: int) -> np.random.Generator:
     )
 
 
-def tables(trials: int, seed: int = 0) -> Iterator[pd.DataFrame]:
-    """Three: all cases of one generator, those of several, and how often one of the looks is wrong."""
-    for cases in (CASES, DRAWS):
-        yield pd.DataFrame([case._asdict() | rates(case, trials, seed) for case in cases])
-    yield pd.DataFrame([case._asdict() | {"wrong": false_over_looks(case, trials, seed)} for case in LOOKED])
+def rows(
+    path: Path, trials: int, cases: Sequence[Case], measure: Callable[[Case, int], dict[str, float]]
+) -> pd.DataFrame:
+    """A row a case, written into the CSV file once it is found; those that stand there, of as many studies, stay.
+
+    A case that covers outside of BAND is simulated again, from the same seed, with ten times as many studies.
+    """
+    columns, found = list(Case._fields), {}
+    if path.exists():
+        kept = pd.read_csv(path).to_dict("records")
+        found = {Case(*(row[name] for name in columns)): row for row in kept if row["studies"] >= trials}
+    for case in cases:
+        if case not in found:
+            row = {"studies": trials} | measure(case, trials)
+            if not BAND[0] <= row.get("covers", 0.95) <= BAND[1]:
+                row = {"studies": 10 * trials} | measure(case, 10 * trials)
+            found[case] = case._asdict() | row
+            pd.DataFrame([found[each] for each in cases if each in found]).round(4).to_csv(path, index=False)
+    return pd.DataFrame([found[case] for case in cases])
+
+
+def main(folder: Path, trials: int = 2000) -> None:
+    """Three tables: all cases of one generator, those of several, and how often one of the looks is wrong."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, cases, measure in (
+        ("coverage", CASES, rates),
+        ("draws", DRAWS, rates),
+        ("looks", LOOKED, false_over_looks),
+    ):
+        print(rows(folder / f"{name}.csv", trials, cases, measure).to_string(index=False), flush=True)
 
 
 if __name__ == "__main__":
-    for table in tables(2000):
-        print(table.round(3).to_string(index=False), flush=True)
+    main(Path(sys.argv[1]))

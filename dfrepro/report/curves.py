@@ -1,4 +1,4 @@
-"""The trainings' curves in one table, which `dvc plots show` draws (dvc.yaml: plots)."""
+"""The trainings' curves: in one table, which `dvc plots show` draws (dvc.yaml: plots), and how soon they rise."""
 
 from pathlib import Path
 
@@ -27,3 +27,15 @@ def gather(p: Params) -> Path:
     with atomic_file(path) as partial:
         table.reindex(columns=COLUMNS).to_csv(partial, index=False)
     return path
+
+
+def share_to(looks: pd.Series, baseline: pd.Series) -> float:
+    """How soon a training's validation AUC reaches the one that a baseline ends with.
+
+    looks, baseline: AUC by step, (about a dozen,), the last after the last step. Returned are the steps of the first
+    look that is not below, in trainings of the baseline (1: as many as that takes in all). Its own way to its end is
+    measured alike. Where it is never reached, the longer of both trainings counts: at least 1.
+    """
+    whole = float(baseline.index[-1])
+    reached = looks.index[looks >= baseline.iloc[-1]]
+    return (float(reached[0]) if len(reached) else max(float(looks.index[-1]), whole)) / whole

@@ -61,10 +61,10 @@ def _unlearned(claim: Claim, evidence: Evidence) -> Iterator[str]:
 
 
 def _relied_on(claim: Claim) -> Iterator[Operand]:
-    """The sides whose networks must have learned: all, but of "not below" the baseline (a method may learn nothing)."""
+    """The sides whose networks must have learned: all, or the baseline alone where that `of` has not is an outcome."""
     for cell in claim.primary:
         for side in cell.sides:
-            if cell.test != "noninferior" or side == cell.over:
+            if not cell.may_learn_nothing or side == cell.over:
                 yield side
 
 
@@ -82,7 +82,7 @@ def _out_of_band(claim: Claim, evidence: Evidence) -> Iterator[str]:
             low, high = f", below {lowest:.2f}: it ranks too little", f", above {highest:.2f}: nothing can rise"
             odd = "" if np.isnan(auc) else low if auc < lowest else high
             said = "no AUC" if np.isnan(auc) else f"AUC {auc:.2f}"
-            yield f"{operand.run} has {said} on {_where(operand)}{odd}"
+            yield f"{operand.run} has {said} {_where(operand)}{odd}"
 
 
 def _baseline(over: Operand | float | None) -> Operand | None:
@@ -104,7 +104,9 @@ def _auc_of(metric: str) -> str:
 
 
 def _where(operand: Operand) -> str:
-    sets = ", ".join(test.partition(":")[0] for test in operand.test)
+    if operand.test == ("train",):  # what a training tells of itself
+        return "in validation"
+    sets = "on " + ", ".join(test.partition(":")[0] for test in operand.test)
     return sets if operand.condition == ("clean",) else f"{sets} under {', '.join(operand.condition)}"
 
 

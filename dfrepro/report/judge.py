@@ -42,6 +42,13 @@ def study(about: dict[str, Any] | None = None) -> list[dict[str, Any]]:
     return write_claims(_evidence(places.STUDY, about), path, about=about, former=former())
 
 
+def verdicts(study: Path) -> list[dict[str, Any]]:
+    """The verdicts that a study's folder holds, all claims; none where it has no claims.json."""
+    path = study / "claims.json"
+    found: list[dict[str, Any]] = read_json(path)["claims"] if path.exists() else []
+    return found
+
+
 def former() -> dict[str, dict[str, Any]]:
     """The claims, by title, that the former study decided, judged by the present rules.
 

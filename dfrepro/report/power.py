@@ -100,13 +100,19 @@ def _smallest(cells: Sequence[Cell], effect: Effect) -> float | None:
     return effect.shown(effect.compared(threshold) + reach) if np.isfinite(reach) else None
 
 
-def table(verdicts: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """One row a measured claim: what is printed, the chance that this design confirms it, and what it can see."""
+def table(verdicts: Sequence[Mapping[str, Any]], former: Sequence[Mapping[str, Any]] = ()) -> pd.DataFrame:
+    """One row a measured claim: what is printed, the chance that this design confirms it, and what it can see.
+
+    former: another study's verdicts, for claims that were not measured by the first.
+    """
+    others = {v["title"]: v for v in former if v["effect"] is not None}
+    found = [v if v["effect"] is not None else others.get(v["title"], v) for v in verdicts]
     rows = [
-        {"claim": v["title"], "printed": v["printed_effect"], "seeds": len(v["seeds"]),
+        {"claim": v["title"], "printed": v["printed_effect"],
+         "seeds": f"{len(v['seeds'])}" + ", former study" * (v is others.get(v["title"]) or v.get("former", False)),
          "P(confirmed | printed is true)": v["power"]["confirms"], "smallest effect seen": v["power"]["smallest"],
          "seeds needed": v["power"]["seeds"] or ("" if v["power"]["confirms"] is None else f"over {MOST_SEEDS}"),
          "verdict": v["verdict"]}
-        for v in verdicts if v["effect"] is not None
+        for v in found if v["effect"] is not None
     ]  # fmt: skip
     return pd.DataFrame(rows)

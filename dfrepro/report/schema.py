@@ -27,6 +27,7 @@ ORDER = ("fpg", "pim", "pel", "fia_usa", "focus")  # the papers of claims P0 to 
 NAMES = dict(zip(ORDER, ("FPG", "PIM", "PEL", "FIA-USA", "FoCus")))
 Kind = Literal["difference", "equivalence", "noninferior", "exact"]
 Scale = Literal["probit", "raw"]
+STEPS_TO = "steps_to_"  # and a run: a metric, how soon that run's AUC is reached (dfrepro.report.curves.share_to)
 FORMER = ("ordering", "maximum", "informational")  # kinds of claim that are differences
 M = TypeVar("M", bound="Entry")
 
@@ -92,18 +93,24 @@ class Cell(Entry):
     def sides(self) -> tuple[Operand, ...]:
         return tuple(side for side in (self.of, self.over) if isinstance(side, Operand))
 
+    @property
+    def may_learn_nothing(self) -> bool:
+        """Whether that `of` learned nothing is an outcome of the cell: of "not below", and of how soon."""
+        return self.test == "noninferior" or self.of.metric.startswith(STEPS_TO)
+
 
 class Control(Entry):
     """A negative control: `of` does what the method does but for the ingredient that the claim credits.
 
     Its gain over the same baseline is reported beside the claim's, and so is the method's lead over it. A control that
-    gains what the method gains takes a confirmation back.
+    gains what the method gains takes a confirmation back. `direction: less` is of a number that the method lowers.
     """
 
     name: str
     of: Operand
     over: Operand
     method: Operand
+    direction: Literal["greater", "less"] = "greater"
 
 
 class PositiveControl(Entry):
@@ -206,14 +213,18 @@ class Claim(Entry):
         """Whether the primary contrast is one of AUCs: then a baseline at the ceiling leaves nothing to be seen."""
         return all(is_auc(metric) for cell in self.primary for side in cell.sides for metric in side.metrics)
 
-    def runs(self) -> list[str]:
-        """Every run that the claim, its gates or its controls read."""
-        operands: list[Any] = [side for cell in self.cells for side in cell.sides]
-        operands += [op for control in self.controls for op in (control.of, control.over, control.method)]
-        operands += [self.band.of, *(gate.of for gate in self.acts)]
+    def operands(self) -> Iterator[Operand]:
+        """Everything that the claim, its gates or its controls read."""
+        sides: list[Any] = [side for cell in self.cells for side in cell.sides]
+        sides += [side for control in self.controls for side in (control.of, control.over, control.method)]
+        sides += [self.band.of, *(gate.of for gate in self.acts)]
         if self.positive_control:
-            operands += [self.positive_control.of, self.positive_control.over]
-        return sorted({op.run for op in operands if isinstance(op, Operand)})
+            sides += [self.positive_control.of, self.positive_control.over]
+        return (side for side in sides if isinstance(side, Operand))
+
+    def runs(self) -> list[str]:
+        """Every run that it reads."""
+        return sorted({operand.run for operand in self.operands()})
 
 
 def is_auc(metric: str) -> bool:

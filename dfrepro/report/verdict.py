@@ -239,7 +239,8 @@ def _holm(cells: Sequence[CellVerdict], level: float) -> tuple[CellVerdict, ...]
 
 def _judge_control(control: Control, evidence: Evidence) -> ControlVerdict:
     pairs = [
-        Cell(name=control.name, of=a, over=b) for a, b in ((control.of, control.over), (control.method, control.of))
+        Cell(name=control.name, of=a, over=b, direction=control.direction)
+        for a, b in ((control.of, control.over), (control.method, control.of))
     ]
     found = [common_seeds([pair], evidence) for pair in pairs]
     gain, lead = (

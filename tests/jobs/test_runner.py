@@ -392,3 +392,17 @@ def test_two_processes_do_not_do_the_same_stage_at_once():
             pass
     with runner.alone("python -m dfrepro train x"):
         pass
+
+
+def side_by_side(words):
+    from joblib import Parallel, delayed
+
+    assert Parallel(2)(delayed(abs)(-number) for number in range(4)) == [0, 1, 2, 3]
+
+
+def test_a_stage_leaves_no_idle_workers_that_hold_memory_and_delay_the_end(tmp_path):
+    before = set(psutil.Process().children(recursive=True))
+    with runner.environment({"PYTHONPATH": str(runner.ROOT)}):
+        assert not runner._do(f"{runner.OURS}anything", 2, str(runner.ROOT), side_by_side)
+    left = set(psutil.Process().children(recursive=True)) - before
+    assert not [each for each in left if "loky" in " ".join(each.cmdline()) and "popen" in " ".join(each.cmdline())]

@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 
 from dfrepro.errors import WorkbookError
+from dfrepro.report import power
 from dfrepro.report.claims import (
     as_table,
     digits,
@@ -108,14 +110,38 @@ def test_claims_json_holds_every_claim_and_says_what_was_measured(papers, plante
     assert "PIM 2" in printed
 
 
-def test_a_long_reason_goes_on_below_itself(papers, planted, monkeypatch, capsys):
+@pytest.mark.parametrize("columns", [80, 110, 160])
+def test_a_reason_is_read_in_full_at_any_width(papers, planted, monkeypatch, capsys, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    why = "this cannot be said of pictures that nobody has seen, nor of networks that nobody has trained on any"
+    claims = papers([GOOD | {"testable": False, "reason": why, "cells": []}])
+    print_table(evaluate_claims(claims, planted({"a": [0.9]})))
+    said = capsys.readouterr().out
+    table, meanings = said.split("1 not testable")
+    assert " ".join(table.split()).endswith(why) if columns == 80 else all(word in table for word in why.split())
+    assert max(map(len, said.splitlines())) <= columns
+    assert "…" not in said
+    assert " ".join(meanings.split()).count("not testable: no stand-in can answer it") == 1
+
+
+def test_effect_printed_effect_and_verdict_stand_on_one_line_of_80_columns(papers, planted, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    evidence = planted({"a": [0.9, 0.91, 0.9, 0.9, 0.9], "b": [0.7, 0.7, 0.71, 0.7, 0.7]})
+    print_table(evaluate_claims(papers([GOOD | {"cells": [{"of": "a", "over": "b", "printed": 0.1}]}]), evidence))
+    said = capsys.readouterr().out
+    (line,) = [line for line in said.splitlines() if line.startswith("PIM 1")]
+    assert re.fullmatch(r"PIM 1 +\+0\.\d{3} \[\+0\.\d{3}, \+0\.\d{3}\] +\+0\.100 +5  confirmed *", line)
+    assert "confirmed: the interval lies above zero" in said
+
+
+def test_of_many_missing_runs_the_first_are_named_and_the_others_counted(papers, planted, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "110")
-    runs = [f"a-run-of-a-long-name-{number}" for number in range(6)]
+    runs = [f"a-run-of-a-long-name-{number}" for number in range(9)]
     (verdict,) = evaluate_claims(papers([GOOD | {"cells": [{"of": "a", "over": runs}]}]), planted({"a": [0.9]}))
     print_table([verdict])
     said = capsys.readouterr().out
-    assert all(run in said for run in runs)
-    assert max(map(len, said.splitlines())) <= 110
+    assert [run in said for run in runs] == [True] * 6 + [False] * 3
+    assert "3 more" in said
 
 
 def test_an_undecided_claim_says_how_many_seeds_it_would_take(papers, planted):
@@ -129,6 +155,18 @@ def test_an_undecided_claim_says_how_many_seeds_it_would_take(papers, planted):
     needed = verdict["power"]["seeds"]
     assert needed >= 10
     assert verdict["reason"] == f"{needed} seeds would show the printed effect in 80% of studies"
+
+
+def test_what_a_design_can_see_is_told_of_every_measured_claim_and_of_the_former_study_else(papers, planted):
+    root = papers([GOOD, GOOD | {"id": "P1-C2", "cells": [{"of": "c", "over": "b", "printed": 0.1}]}])
+    runs = {"a": [0.8, 0.82, 0.8, 0.79, 0.8], "b": [0.7, 0.7, 0.71, 0.7, 0.7]}
+    study = evaluate_claims(root, planted(runs))
+    former = evaluate_claims(root, planted(runs | {"c": [0.75, 0.7, 0.8, 0.77, 0.72]}))
+    assert power.table(study)["claim"].tolist() == ["PIM 1"]
+    both = power.table(study, former)
+    assert both["seeds"].tolist() == ["5", "5, former study"]
+    assert (both["P(confirmed | printed is true)"] > 0).all()
+    assert both["smallest effect seen"].is_monotonic_increasing  # what differs more from seed to seed shows less
 
 
 def test_the_page_shows_effect_control_seeds_and_reason(papers, planted):

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -11,6 +12,7 @@ from dfrepro import params, places
 from dfrepro.files import ROOT, read_json
 from dfrepro.jobs import pipeline
 from dfrepro.report import claims, collect, judge
+from dfrepro.report import verdict as verdicts
 from dfrepro.report.schema import Operand, load_claims
 
 
@@ -35,6 +37,65 @@ def plant(p, run: str, seed: int, scores=None) -> None:
     history.to_csv(run_folder / "history.csv", index=False)
 
 
+RISES = (0.60, 0.62, 0.64, 0.66, 0.68, 0.70, 0.72, 0.74, 0.76, 0.78, 0.80, 0.82)  # after each twelfth of a training
+SOONER = (0.75, 0.83, *[0.83] * 10)  # there after two twelfths
+
+
+def race(p, seeds=range(1, 6), **validation: tuple[float, ...]) -> params.Params:
+    """Trainings of each run, scored, with about these AUCs in validation after every epoch of 100 steps."""
+    rng = np.random.default_rng(0)
+    for name, aucs in validation.items():
+        for seed in seeds:
+            run = name.replace("_", "-")
+            plant(p, run, seed)
+            steps = 100 * np.arange(1, len(aucs) + 1)
+            found = {"step": steps, "loss": 0.5, "validation": np.array(aucs) + rng.normal(0, 0.004, len(aucs))}
+            pd.DataFrame(found).to_csv(places.run_folder(p, run, seed) / "history.csv", index=False)
+    return p.model_copy(update={"grid": "full", "seeds": tuple(seeds)})
+
+
+@pytest.mark.parametrize(("fpg", "plain", "random", "verdict", "said"), [
+    (SOONER, RISES, RISES, "confirmed", ""),
+    (RISES, RISES, RISES, "refuted", ""),
+    ((0.70,) * 12, RISES, RISES, "refuted", ""),  # never reached
+    ((0.5,) * 12, RISES, RISES, "refuted", ""),  # nor by a network that learns nothing, which is an outcome here
+    (SOONER, RISES, SOONER, "inconclusive", "the control does the same: random sign"),
+    (SOONER, (0.82,) * 12, RISES, "not decidable here", "positive control (the baseline takes more than a third"),
+    (SOONER, (0.5, *[0.55] * 11), RISES, "not decidable here", "fpg-plain has not learned"),
+    (SOONER, (0.7, *[0.985] * 11), RISES, "not decidable here", "in validation, above 0.97"),
+])  # fmt: skip
+def test_fpg_is_sooner_where_it_reaches_the_baselines_auc_in_a_third_of_its_steps(
+    scale, fpg, plain, random, verdict, said
+):
+    p = race(scale, fpg_full=fpg, fpg_plain=plain, fpg_random_sign=random)
+    (claim,) = [claim for claim in load_claims() if claim.title == "FPG 5"]
+    judged = verdicts.judge(claim, collect.evidence(p))
+    assert (judged.verdict, said in judged.reason) == (verdict, True), judged.reason
+
+
+def test_how_soon_an_auc_is_reached_is_found_of_what_two_machines_have_kept(scale, planted_scores, tmp_path):
+    folders = []
+    for run, aucs in {"fpg_full": SOONER, "fpg_plain": RISES}.items():
+        p = race(scale, seeds=[1], **{run: aucs})
+        plant(p, "pim-sbi", 1, planted_scores({"pim-sbi": 1.0}))
+        collect.keep(p, collect.evidence(p))
+        folders.append(shutil.move(tmp_path / "results" / "evidence", tmp_path / run))
+        shutil.rmtree(tmp_path / "artifacts")
+    collect.add(*folders)
+    kept = collect.kept(p, folders[1])
+    share = Operand(run="fpg-full", test="train", metric="steps_to_fpg-plain")
+    assert kept.value(share, 1) == pytest.approx(2 / 12)
+    assert kept.value(share.model_copy(update={"run": "fpg-plain"}), 1) == 1.0
+    assert collect.kept(p, folders[0]).value(share, 1) is None  # the baseline's training is not known there
+
+
+def test_an_epoch_without_a_look_tells_nothing(scale):
+    p = race(scale, seeds=[1], fpg_full=(0.6, float("nan"), 0.7))
+    found = collect.measured(p)
+    looks = found[found["metric"].str.startswith("validation_after_")]
+    assert looks["metric"].tolist() == ["validation_after_100", "validation_after_300"]
+
+
 def test_what_is_there_is_read_and_what_is_not_is_left_out(scale, planted_scores):
     plant(scale, "fpg-full", 0, planted_scores({"fpg-full": 2.0}))
     evidence = collect.evidence(scale)
@@ -42,6 +103,7 @@ def test_what_is_there_is_read_and_what_is_not_is_left_out(scale, planted_scores
     assert evidence.seeds("fpg-baseline") == []
     found = collect.measured(scale).set_index("metric").value
     steps = {"train_steps": 72, "loss_first": 0.7, "loss_last": 0.5, "validation_auc": 0.6}
+    steps |= {"validation_after_36": 0.6}
     assert found.to_dict() == {"saliency_inside": 0.6} | steps  # and no seconds: what is committed is of no machine
     assert collect.scores(scale).run.unique().tolist() == ["fpg-full"]
 
@@ -159,3 +221,26 @@ def test_committed_verdicts_follow_from_the_committed_evidence(name, tmp_path):
         assert (verdict["id"], verdict["verdict"]) == (committed["id"], committed["verdict"])
         for number in ("effect", "interval", "by_seed"):
             assert verdict[number] == pytest.approx(committed[number], abs=1e-9), verdict["id"]
+
+
+@pytest.mark.parametrize("name", ["laptop", "study", "former"])
+def test_no_committed_verdict_stands_beside_an_interval_that_contradicts_it(name):
+    found = read_json(ROOT / "results" / name / "claims.json")["claims"]
+    claims_by = {claim.title: claim for claim in load_claims()}
+    decided = [v for v in found if v["verdict"] in ("confirmed", "refuted", "smaller than printed")]
+    assert decided
+    for verdict in decided:
+        primary = claims_by[verdict["title"]].primary
+        (kind,) = {cell.test for cell in primary}
+        if kind == "exact":
+            assert (verdict["verdict"] == "confirmed") == (verdict["effect"] == 0)
+            continue
+        low, high = verdict["interval"]
+        margin = min((cell.margin or 0.0) for cell in primary)
+        line = float(np.mean([cell.at_least for cell in primary])) if kind == "difference" else -margin
+        assert low <= verdict["effect"] <= high
+        assert {
+            "confirmed": low > line and (kind != "equivalence" or high < margin),
+            "refuted": high < line or (kind == "equivalence" and low > margin),
+            "smaller than printed": low <= line <= high < verdict["printed_effect"],
+        }[verdict["verdict"]], verdict["title"]

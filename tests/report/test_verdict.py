@@ -359,6 +359,29 @@ def test_a_change_is_no_change_on_a_detector_at_the_floor(planted):
     assert judged.verdict == "not decidable here"
 
 
+def test_a_detector_that_calls_all_fake_wins_nothing_by_the_accuracy_that_noise_leaves_it():
+    """Of a set of which four in five are fakes it has .8 of all, noise or not, while a detector that works falls."""
+    rng, parts = np.random.default_rng(0), []
+    for seed in range(5):
+        for condition, distance in (("clean", 3.0), ("noise-3", 1.0)):
+            for run, margin in {"all": 9.0, "works": distance}.items():
+                fake = np.arange(200) >= 40
+                margins = margin * np.where(fake, 1, -1 if run == "works" else 1) + rng.normal(0, 1.2, 200)
+                parts.append(pd.DataFrame({
+                    "run": run, "seed": seed, "dataset": "ffpp", "condition": condition, "manipulation": "x",
+                    "frame": 0, "video": [f"v{n}" for n in range(200)], "label": fake.astype(int), "margin": margins,
+                }))  # fmt: skip
+    evidence = Evidence(None, pd.concat(parts))
+    noisy = {"test": "ffpp", "condition": "noise-3"}
+    assert evidence.value(op("all", metric="frame_accuracy", **noisy), 0) == pytest.approx(0.8)
+    assert evidence.value(op("all", metric="frame_balanced_accuracy", **noisy), 0) == pytest.approx(0.5)
+    sides = (op(run, metric="frame_accuracy", change="absolute", **noisy) for run in ("all", "works"))
+    judged = judge(claim(Cell(name="keeps its accuracy", **dict(zip(("of", "over"), sides)))), evidence)
+    assert judged.effect.interval()[0] > 0  # it "decays less"
+    assert judged.verdict == "not decidable here"
+    assert "all has not learned its own set (AUC 0.5" in judged.reason
+
+
 def test_a_module_that_does_nothing_decides_nothing(planted):
     away = planted({"a": FAR, "b": CLOSE})
     acts = Acts(of=op("a", test="ffpp", metric="residual_share"), at_least=0.01, why="the residual is added")
@@ -403,6 +426,16 @@ def test_a_control_that_gains_what_the_method_gains_takes_the_confirmation_back(
     judged = judge(claim(controls=(control,)), Evidence(planted({"a": FAR, "b": CLOSE, "r": random})))
     assert judged.verdict == verdict
     assert ("the control does the same: random direction" in judged.reason) == (verdict == "inconclusive")
+
+
+@pytest.mark.parametrize(
+    ("random", "verdict"), [(CLOSE, "confirmed"), (SAME, "confirmed"), ([0.60] * 5, "inconclusive")]
+)
+def test_of_a_number_that_the_method_lowers_a_control_gains_by_lowering_it(planted, random, verdict):
+    lower = [0.60, 0.61, 0.59, 0.60, 0.61]
+    control = Control(name="random", of=op("r"), over=op("b"), method=op("a"), direction="less")
+    evidence = Evidence(planted({"a": lower, "b": CLOSE, "r": random}))
+    assert judge(claim(cell(direction="less"), controls=(control,)), evidence).verdict == verdict
 
 
 @pytest.mark.parametrize(("a", "verdict", "said"), [
