@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from dfrepro.train.ingredients import Inputs
 
 INJECTED = "injected-parameters"  # papermill's tag of the cell that names the scale
+WIDGET = "application/vnd.jupyter.widget-view+json"
 LARGE = 350_000  # characters of base64: a quarter of a megabyte
 
 # --- data ----------------------------------------------------------------------------------------------------------
@@ -318,7 +319,8 @@ def notebook(p: Params, name: str) -> None:
 
 
 def _without_times(executed: "NotebookNode") -> None:
-    """Leave out when and where each cell ran, and the progress bars: executed again, the notebook is the same file."""
+    """Leave out when and where each cell ran, progress bars, and the numbers of widgets whose kernel is gone: executed
+    again, the notebook is the same file."""
     executed.metadata = {
         key: value for key, value in executed.metadata.items() if key in ("kernelspec", "language_info")
     }
@@ -328,6 +330,8 @@ def _without_times(executed: "NotebookNode") -> None:
         cell.metadata = {key: value for key, value in cell.metadata.items() if key not in ("papermill", "execution")}
         if cell.cell_type == "code":
             cell.outputs = [each for each in cell.outputs if not _bar(each)]
+            for each in cell.outputs:
+                each.get("data", {}).pop(WIDGET, None)
 
 
 def publish(p: Params) -> None:
@@ -360,14 +364,14 @@ def publish(p: Params) -> None:
 def _bar(output: dict[str, Any]) -> bool:
     """Whether an output is a progress bar's widget and nothing else: without a kernel it is a dead line."""
     data = output.get("data", {})
-    return "application/vnd.jupyter.widget-view+json" in data and "image/png" not in data
+    return WIDGET in data and "image/png" not in data
 
 
 def _lighten(output: dict[str, Any], notebook: str) -> None:
     """Make an output fit for git and for a reader without a kernel: small pictures, no dead sliders, pages as files."""
     data = output.get("data", {})
     if "image/png" in data:
-        data.pop("application/vnd.jupyter.widget-view+json", None)
+        data.pop(WIDGET, None)
         if len(data["image/png"]) > LARGE:
             data["image/jpeg"] = _jpeg(data.pop("image/png"))
             if "image/png" in output.get("metadata", {}):  # its size and its text for who cannot see it
