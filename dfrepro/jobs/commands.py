@@ -106,6 +106,7 @@ def add_to(commands: Any) -> None:
     sub.add_argument("name")
     sub = command("notebook", _notebook, "execute a notebook with papermill")
     sub.add_argument("name", nargs="?", help="such as 01_motivation")
+    sub.add_argument("--run", help="the run that 09_protocol is about, an imported one too; into build/notebooks")
     sub.add_argument("--publish", action="store_true", help="copy the executed outputs into notebooks/")
 
 
@@ -136,6 +137,8 @@ def _notebook(pipeline: Any, p: "Params", args: argparse.Namespace) -> None:
     if args.publish:
         pipeline.publish(p)
     elif args.name:
-        pipeline.notebook(p, args.name)
+        done = pipeline.notebook(p, args.name, args.run)
+        if args.run:
+            print(done)
     else:
         raise WorkbookError("notebook needs a name or --publish", where="command line")
