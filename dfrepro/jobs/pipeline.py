@@ -284,16 +284,24 @@ def code(p: Params, name: str) -> None:
         partial.write_text("\n\n".join("".join(cell) for cell in cells) + "\n", encoding="utf-8")
 
 
-def notebook(p: Params, name: str) -> None:
-    """Execute a notebook; its outputs appear only if every cell ran."""
+def notebook(p: Params, name: str, run: str | None = None) -> Path:
+    """Execute a notebook and return where it is; it appears only if every cell ran.
+
+    run: of a notebook with such a parameter, the run that it is about: then it goes to build/notebooks.
+    """
     import nbformat
     import papermill
 
     from dfrepro.jobs.kernel import OwnKernel, with_a_home
 
     _notebook(name)
+    if run is not None and "run" not in papermill.inspect_notebook(places.NOTEBOOKS / f"{name}.ipynb"):
+        raise WorkbookError("takes no --run", where=f"notebooks/{name}.ipynb", remedy="09_protocol does")
+    if run is not None:
+        p.run(run)  # an unknown one is told before a kernel starts
     (p.artifacts / "figures" / name).mkdir(parents=True, exist_ok=True)
-    failed = p.artifacts / "failed" / f"{name}.ipynb"
+    title, given = (name, {"scale": p.scale}) if run is None else (f"{name}-{run}", {"scale": p.scale, "run": run})
+    failed = p.artifacts / "failed" / f"{title}.ipynb"
     failed.parent.mkdir(parents=True, exist_ok=True)
     os.environ.pop("MPLBACKEND", None)  # the kernel's own shows figures; a shell's `agg` would not
     if p.sizes.threads:  # as for trainings and scores: what is drawn does not depend on the number of cores
@@ -301,7 +309,7 @@ def notebook(p: Params, name: str) -> None:
     with_a_home()
     try:
         papermill.execute_notebook(
-            places.NOTEBOOKS / f"{name}.ipynb", failed, parameters={"scale": p.scale}, kernel_name="python3",
+            places.NOTEBOOKS / f"{name}.ipynb", failed, parameters=given, kernel_name="python3",
             language="python", kernel_manager_class=OwnKernel,  # whatever an editor left out and a site calls python3
             extra_arguments=["--IPKernelApp.log_level=40"],  # else each says that it listens on this machine's own TCP
             progress_bar="TQDM_DISABLE" not in os.environ,
@@ -313,9 +321,11 @@ def notebook(p: Params, name: str) -> None:
         ) from None  # fmt: skip
     executed = nbformat.read(failed, as_version=4)
     _without_times(executed)
-    with atomic_file(p.artifacts / "notebooks" / f"{name}.ipynb") as partial:
+    done = (p.artifacts if run is None else ROOT / "build") / "notebooks" / f"{title}.ipynb"
+    with atomic_file(done) as partial:
         nbformat.write(executed, partial)
     failed.unlink()
+    return done
 
 
 def _without_times(executed: "NotebookNode") -> None:

@@ -6,12 +6,9 @@ import numpy as np
 import pandas as pd
 
 from dfrepro.protocol.declared import OURS, load
-from dfrepro.report import plots
-from dfrepro.report.claims import printed_effect
-from dfrepro.report.schema import NAMES, ORDER, Claim, is_auc, load_claims
+from dfrepro.report.schema import NAMES, ORDER
 
 if TYPE_CHECKING:
-    from IPython.display import Markdown
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -36,53 +33,11 @@ def _said(value: object) -> str:
     return crop if getattr(value, "margin", None) is None else f"{crop}, {value.margin:g}"  # type: ignore[attr-defined]
 
 
-def gains() -> pd.DataFrame:
-    """One row a claim whose paper prints a gain in AUC: paper, claim, gain, with what it asserts."""
-    rows = [
-        (NAMES[claim.paper], claim.title, effect, claim.statement)
-        for claim in load_claims() if _is_gain(claim) and (effect := printed_effect(claim.primary)) is not None
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=["paper", "claim", "gain", "statement"])
-
-
-def _is_gain(claim: Claim) -> bool:
-    """Whether all that a claim is judged by are differences of plain AUCs."""
-    cells = claim.primary
-    plain = all(side.change is None and side.scale == 1 for cell in cells for side in cell.sides)
-    metrics = [metric for cell in cells for side in cell.sides for metric in side.metrics]
-    return bool(cells) and plain and all(cell.test == "difference" for cell in cells) and all(map(is_auc, metrics))
-
-
 def summary(gained: pd.DataFrame) -> pd.DataFrame:
-    """Of `gains`: by paper, how many claims of a gain, and the smallest, the median and the largest."""
+    """Of `dfrepro.report.gains`: by paper, how many claims of a gain, and the smallest, the median and the largest."""
     names = [NAMES[paper] for paper in ORDER if NAMES[paper] in set(gained["paper"])]
     by = gained.groupby("paper")["gain"].agg(["count", "min", "median", "max"]).loc[names]
     return by.rename(columns={"count": "claims", "min": "smallest", "max": "largest"}).rename_axis(None)
-
-
-def conclusion(moved: pd.DataFrame, gained: pd.DataFrame) -> "Markdown":
-    """What `measure.moves` and `gains` say together, in sentences."""
-    from IPython.display import Markdown
-
-    every = moved[moved["dataset"] == "all"].set_index("protocol")
-    lowest, highest = every.loc[every["value"].idxmin()], every.loc[every["value"].idxmax()]
-    reach = float(every["value"].abs().max())
-    said = [
-        f"{plots.effect(row['value'], tuple(row[['low', 'high']]) if np.isfinite(row['low']) else None)} ({row.name})"
-        for row in (lowest, highest)
-    ]
-    clear = int(((every["low"] > 0) | (every["high"] < 0)).sum())
-    within = int((gained["gain"] <= reach).sum())
-    lines = [
-        f"The protocol alone moves this network's mean AUC by {said[0]} to {said[1]}: same weights, same videos.",
-        f"Of {len(every)} protocols {clear} differ from ours by more than people's chance.",
-        f"{within} of the {len(gained)} gains in AUC that the five papers print are no larger than {reach:.3f}, the "
-        "largest of these moves: such a gain says something where both of its sides were measured by the same code, "
-        "and a table of numbers copied from other papers does not see to that.",
-        "Against ourselves: the network was trained on our crops, so that another crop is a shift for it; a network "
-        "that was trained under the other protocol would move less.",
-    ]
-    return Markdown("\n".join(f"- {line}" for line in lines))
 
 
 def draw(moved: pd.DataFrame, gained: pd.DataFrame, label: str) -> "Figure":
@@ -138,7 +93,7 @@ def calibration(curves: dict[str, pd.DataFrame], label: str) -> "Figure":
         axis.plot([0, 1], [0, 1], c="0.7", lw=1)
         axis.vlines(curve["chance"], curve["low"], curve["high"], color=COLOURS["set"], lw=2)
         axis.plot(curve["chance"], curve["share"], "o-", c=COLOURS["move"], ms=4, lw=1)
-        axis.set(title=plots.SETS.get(name, name))
+        axis.set(title=name)
     figure.supxlabel(f"mean P(fake) of videos ({label})")
     figure.supylabel("share of fakes")
     return figure

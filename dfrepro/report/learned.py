@@ -9,7 +9,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pandas as pd
+
+from dfrepro.files import ROOT
+from dfrepro.params import read_yaml
 from dfrepro.report.claims import digits, here
+from dfrepro.report.gains import gains
 from dfrepro.report.plots import effect
 from dfrepro.report.schema import NAMES
 from dfrepro.report.verdict import ONE_SEED, VERDICTS, Verdict
@@ -18,6 +23,7 @@ Claim = Mapping[str, Any]
 Found = Mapping[Verdict, Sequence[Claim]]  # a paper's claims by verdict
 TITLES = {"pim": "PIM, DualFlat", **{paper: NAMES[paper] for paper in ("pel", "fia_usa", "focus", "fpg")}}
 MOST = 2  # claims of one verdict that are told with their statement; the others with their numbers
+MOST_MOVES = 3  # choices of a protocol that are told
 SHOWN = 6  # titles of claims in a row
 CAUSES = {  # a part of a reason (dfrepro.report.gates, .verdict), and what it means
     r"has not learned": "a network has not learned",
@@ -63,8 +69,8 @@ def sentences(paper: str, claims: Sequence[Claim]) -> list[str]:
     return [sentence for sentence in told if sentence]
 
 
-def page(written: Mapping[str, Any]) -> str:
-    """docs/learned.md from claims.json."""
+def page(written: Mapping[str, Any], levels: pd.DataFrame | None = None) -> str:
+    """docs/learned.md from claims.json and, as notebook 09 writes it, one network's AUC under protocols."""
     about = written.get("about") or {}
     said = f" (scale {about['scale']}, {len(about['seeds'])} seeds)" if about.get("seeds") else ""
     lines = [PAGE.format(about=said)]
@@ -75,7 +81,36 @@ def page(written: Mapping[str, Any]) -> str:
             *(f"- {each}" for each in sentences(paper, written["claims"])),
             "",
         ]
+    if levels is not None:
+        told = [f"- {each}" for each in of_protocols(levels)]
+        lines += ["## [The protocol](../notebooks/09_protocol.ipynb)", "", *told, ""]
     return "\n".join(lines)
+
+
+def of_protocols(levels: pd.DataFrame) -> list[str]:
+    """What protocols alone do to one network, next to the gains that the papers print.
+
+    levels: columns protocol, dataset and value, an AUC (dfrepro.protocol.measure), ours and all of protocols.yaml.
+    """
+    found = levels.dropna(subset="value").pivot(index="protocol", columns="dataset", values="value")
+    ends = found.agg(["min", "max", "idxmin", "idxmax"]).T
+    spread = (ends["max"] - ends["min"]).astype(float).sort_values()
+    widest = ends.loc[spread.index[-1]]
+    moves = (found - found.loc["ours"]).mean(axis=1)
+    choices = read_yaml(ROOT / "protocols.yaml")["choices"]
+    parts = {name: next(iter(changed)) for name, changed in choices.items() if name in moves.index}
+    most = {part: max((moves[n] for n in parts if parts[n] == part), key=abs) for part in dict.fromkeys(parts.values())}
+    ranked = sorted(most, key=lambda part: -abs(most[part]))[:MOST_MOVES]
+    said = _and([f"{part} ({most[part]:+.3f})" for part in ranked])
+    low, high = (f"{widest[end]:.3f} ({widest[f'idx{end}']})" for end in ("min", "max"))
+    printed = gains()["gain"]
+    below = (printed < spread.iloc[0]).sum()
+    return [
+        f"One network, same weights and stand-in videos, {len(found)} protocols: its AUC moves by "
+        f"{spread.iloc[0]:.2f} to {spread.iloc[-1]:.2f}, on {spread.index[-1]} from {low} to {high}; most by {said}.",
+        f"Of {len(printed)} printed gains in AUC (median {printed.median():+.3f}) {below} are below the smallest "
+        "spread: two papers' numbers, each by its own protocol, give no gain.",
+    ]
 
 
 def line(paper: str, claims: Sequence[Claim]) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from PIL import Image
 
 from dfrepro.errors import WorkbookError
@@ -43,6 +44,12 @@ def source(root: Path = ROOT) -> Path:
     return study if study.exists() else root / "results" / "laptop" / "claims.json"
 
 
+def levels(root: Path = ROOT) -> pd.DataFrame | None:
+    """One network's AUC under protocols, of the committed run at laptop scale (notebook 09), where it is there."""
+    path = root / "results" / "laptop" / "protocol" / "erm-ffpp.csv"
+    return pd.read_csv(path) if path.exists() else None
+
+
 def write(root: Path = ROOT) -> None:
     """Bring README.md's counts and both pages into step. Raises WorkbookError where the comments are not there."""
     path = root / "README.md"
@@ -54,7 +61,7 @@ def write(root: Path = ROOT) -> None:
     _, _, after = rest.partition(END)
     with atomic_file(path) as partial:
         partial.write_text(f"{before}{BEGIN}\n{counts(written)}{END}{after}", encoding="utf-8")
-    for name, said in (("claims.md", page(written)), ("learned.md", learned.page(written))):
+    for name, said in (("claims.md", page(written)), ("learned.md", learned.page(written, levels(root)))):
         with atomic_file(root / "docs" / name) as partial:
             partial.write_text(said, encoding="utf-8")
 

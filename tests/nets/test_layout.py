@@ -172,7 +172,8 @@ def test_a_network_of_each_family_trains_and_is_explained_or_says_why_not(family
     slopes = [parameter.grad for parameter in detector.parameters() if parameter.requires_grad]
     assert sum(slope is not None for slope in slopes) > 0.9 * len(slopes)
     with torch.no_grad():
-        detector.backbone.get_classifier().weight.normal_()  # some start at zero
+        for parameter in detector.backbone.get_classifier().parameters():  # its layer may be inside, as CPUBone's
+            parameter.normal_()  # some start at zero
     detector = detector.double().eval()
     cam = grad_cam(detector, images[:1].double())
     assert cam.shape == (1, size, size)

@@ -10,6 +10,7 @@ from dfrepro.files import ROOT
 from dfrepro.report import learned, readme
 from dfrepro.report.claims import as_dict
 from dfrepro.report.evidence import Evidence
+from dfrepro.report.gains import gains
 from dfrepro.report.schema import Acts, Cell, Claim, Control, Operand, PositiveControl
 from dfrepro.report.verdict import VERDICTS, judge
 
@@ -182,5 +183,20 @@ def test_of_several_reasons_one_is_given_and_the_others_are_counted(claims):
 def test_the_committed_page_is_written_from_the_committed_claims():
     written = json.loads(readme.source().read_text())
     page = (ROOT / "docs" / "learned.md").read_text()
-    assert page == learned.page(written), "run `python -m dfrepro readme`"
-    assert len(re.findall(r"^## \[", page, re.M)) == len({claim["paper"] for claim in written["claims"]})
+    assert page == learned.page(written, readme.levels()), "run `python -m dfrepro readme`"
+    assert len(re.findall(r"^## \[", page, re.M)) == 1 + len({claim["paper"] for claim in written["claims"]})
+
+
+def test_what_protocols_do_is_told_from_the_numbers_of_one_network():
+    rows = {"ours": (0.90, 0.80), "no margin": (0.70, 0.75), "JPEG 60": (0.88, 0.79), "mean probability": (0.90, 0.81)}
+    levels = pd.DataFrame(
+        [(name, dataset, value) for name, values in rows.items() for dataset, value in zip(("a", "b"), values)],
+        columns=["protocol", "dataset", "value"],
+    )
+    moved, printed = learned.of_protocols(levels)
+    assert "4 protocols: its AUC moves by 0.06 to 0.20, on a from 0.700 (no margin) to 0.900" in moved
+    assert "most by crop (-0.125), compression (-0.015) and average (+0.005)." in moved
+    gained = gains()["gain"]
+    below = (gained < 0.06).sum()
+    assert f"Of {len(gained)} printed gains in AUC" in printed
+    assert f" {below} are below" in printed
