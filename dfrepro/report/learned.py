@@ -205,7 +205,7 @@ def _silent(found: Found) -> str:
     if absent := found["not run"]:
         runs = Counter(run for claim in absent for run in dict.fromkeys(_lacking(claim)))
         most = [f"`{run}`" for run, _ in runs.most_common(3)] + [f"{len(runs) - 3} more"] * (len(runs) > 3)
-        why = f"; the study has yet to train or measure {_and(most)}" if runs else ""
+        why = f"; the study still lacks {_and(most)}" if runs else ""
         parts.append(f"Not run: {_titles(absent)}{why}.")
     if beyond := found["not testable"]:
         parts.append(f"Not testable: {_titles(beyond)}.")

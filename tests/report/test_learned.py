@@ -102,7 +102,7 @@ def test_all_verdicts_together_are_six_sentences_that_count_them(claims):
     (10, "PEL 10: a positive control fails"),
     (11, "PEL 11: a control was not run"),
     (12, "PEL 12: a control was not run"),
-    (13, "Not run: PEL 13; the study has yet to train or measure `gone` and `lost`."),
+    (13, "Not run: PEL 13; the study still lacks `gone` and `lost`."),
     (14, "Not testable: PEL 14."),
 ])  # fmt: skip
 def test_a_verdict_is_told_with_its_numbers_and_its_cause(claims, number, said):
