@@ -6,6 +6,7 @@ normalisation, activation, optimiser, takes its share of the time. A GPU's memor
 """
 
 import statistics
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -18,6 +19,7 @@ from dfrepro.nets.detector import Backbone
 from dfrepro.train.steps import StepRule
 
 PIM = StepRule(alpha=1.0)
+PRODUCT = 4096  # side of the matrices on a CPU
 
 
 def bench() -> list[Row]:
@@ -33,22 +35,29 @@ def bench() -> list[Row]:
 
 def _pass(name: str, spec: Backbone, batch: int) -> Row:
     """A pass and a large matrix product in the passes' precision, taking turns: a busy machine slows both."""
+    take = stepper(spec, batch=batch, rule=PIM, precision=precision(), channels_last=True)
+    return share(f"{name}, {batch} images of {spec.image_size} px", take, batch)
+
+
+def precision() -> str:
+    return "bf16-mixed" if torch.cuda.is_available() else "32-true"
+
+
+def share(name: str, take: Callable[[], None], batch: int) -> Row:
+    """The rate at which the step `take` on `batch` images computes, beside that of a matrix product, taking turns."""
     gpu = torch.cuda.is_available()
     if gpu:
         torch.cuda.reset_peak_memory_stats()
-    take = stepper(
-        spec, batch=batch, rule=PIM, precision="bf16-mixed" if gpu else "32-true", channels_last=True
-    )  # fmt: skip
     with operations() as counted:
         take()
-    n = 8192 if gpu else 4096
+    n = 8192 if gpu else PRODUCT
     a = torch.randn(n, n, device="cuda" if gpu else "cpu", dtype=torch.bfloat16 if gpu else torch.float32)
     times = seconds({"pass": take, "product": partial(torch.mm, a, a)}, repeats=20 if gpu else 5)
     took, product = (statistics.median(times[name]) for name in ("pass", "product"))
     speed, rate = counted.get_total_flops() / took, 2 * n**3 / product
     memory = f", {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB" if gpu else ""
     return Row(
-        f"{name}, {batch} images of {spec.image_size} px",
+        name,
         "the machine's matrix-multiply rate",
         100 * speed / rate,
         unit="%",

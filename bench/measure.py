@@ -22,8 +22,8 @@ RESULTS = ROOT / "results" / "bench.json"
 class Row:
     """One line of the table: `value` of `name`, measured beside `floor` in the same run.
 
-    unit: "x" for a ratio, else "s" or "%". asked: what `value` must reach or, with `less`, must not exceed; None where
-    nothing is asked and the figure is only reported.
+    unit: "x" for a ratio, else "s", "%" or, for a count, "". asked: what `value` must reach or, with `less`, must not
+    exceed; None where nothing is asked and the figure is only reported.
     """
 
     name: str

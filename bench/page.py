@@ -44,8 +44,8 @@ def unexplained(text: str, results: dict[str, Any]) -> list[str]:
 
 
 def number(value: float, unit: str) -> str:
-    """A figure as it is shown: "1.41 ×", "5.3 s", "18 %"."""
-    return {"x": f"{value:.3g} ×", "s": f"{value:.1f} s", "%": f"{value:.0f} %"}[unit]
+    """A figure as it is shown: "1.41 ×", "5.3 s", "18 %", "3"."""
+    return {"x": f"{value:.3g} ×", "s": f"{value:.1f} s", "%": f"{value:.0f} %", "": f"{value:g}"}[unit]
 
 
 def asked(value: float | None, less: bool, unit: str) -> str:

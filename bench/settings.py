@@ -26,10 +26,10 @@ def bench() -> list[Row]:
         "ConvNeXt": NETWORKS["ConvNeXt"],
         "the laptop's network": Backbone(laptop.name, laptop.image_size, laptop.kwargs),
     }
-    return [row for name, spec in networks.items() for row in _measure(name, spec)]
+    return [row for name, spec in networks.items() for row in measure(name, spec)]
 
 
-def _measure(name: str, spec: Backbone) -> list[Row]:
+def measure(name: str, spec: Backbone, repeats: int = REPEATS) -> list[Row]:
     works = {
         "plain": stepper(spec),
         "bf16-mixed": stepper(spec, precision="bf16-mixed"),
@@ -37,7 +37,7 @@ def _measure(name: str, spec: Backbone) -> list[Row]:
     }
     if torch.cuda.is_available() or shutil.which("c++") or shutil.which("g++"):  # compiling for a CPU needs a compiler
         works["compile"] = stepper(spec, compiled=True)
-    took = {setting: statistics.median(times) for setting, times in seconds(works, repeats=REPEATS).items()}
+    took = {setting: statistics.median(times) for setting, times in seconds(works, repeats=repeats).items()}
     return [
         Row(
             f"Setting {setting}, {name}",

@@ -371,6 +371,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     with told_to_stop() as status:
         try:
+            _refuse_unwritable_name()
             return args.function(args) or 0
         except KeyboardInterrupt as stopped:
             saved = f"{stopped}; " if str(stopped) else ""
@@ -384,6 +385,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             if (known := refusal(error, error.filename or "")) is None:
                 raise
             return _print_error(args.command, known)
+
+
+def _refuse_unwritable_name() -> None:
+    """Where the code page (LC_ALL=C) cannot say this folder's name, no JSON, notebook or lock could hold a path."""
+    from dfrepro.files import ROOT
+
+    try:
+        str(ROOT).encode()
+    except UnicodeEncodeError as error:
+        raise WorkbookError(
+            "this code page cannot write the folder's name", where=ROOT, remedy="Set PYTHONUTF8=1, or LC_ALL=C.UTF-8"
+        ) from error
 
 
 def _print_error(command: str, error: WorkbookError) -> int:

@@ -165,15 +165,19 @@ class Workbook:
     def verdicts(self, claims: Iterable[str], measured: Sources) -> Table:
         """The comparisons of the named claims: the paper's effect, the study's and this clone's with 95 % intervals.
 
-        The verdict is the study's. Intervals are over seeds and people (dfrepro.report.verdict).
+        Where the study has none the former study's stands. The verdict is the study's. Intervals are over
+        seeds and people (dfrepro.report.verdict).
         """
         from dfrepro.report.claims import as_dict
         from dfrepro.report.schema import load_claims
         from dfrepro.report.verdict import judge as judged
 
-        wanted = set(claims)
-        here = [as_dict(judged(claim, measured["here"])) for claim in load_claims() if claim.id in wanted]
-        return comparisons(here, self.study(), label=self.data_label, why=judge.progress())
+        wanted = [claim for claim in load_claims() if claim.id in set(claims)]
+        here, former = (
+            [as_dict(judged(claim, measured[name])) for claim in wanted if name in measured]
+            for name in ("here", "former")
+        )
+        return comparisons(here, self.study(), former, label=self.data_label, why=judge.progress())
 
     def study(self) -> list[dict[str, Any]]:
         """The committed study's verdicts, all claims (dfrepro.report.claims says their shape); none without a study."""

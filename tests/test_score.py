@@ -42,7 +42,7 @@ from dfrepro.score.results import Frame, Note, Result
 from dfrepro.score.saliency import saliency
 from dfrepro.train import checkpoint
 
-from .data.conftest import PORTRAIT, flat, moving_face, scene, write_video
+from .data.conftest import PORTRAIT, flat, moving_face, scene, side_by_side, write_video
 from .data.test_media import bomb
 
 REAL = Path(os.environ.get("DFREPRO_REAL", ROOT.parent / "shared" / "real"))
@@ -377,6 +377,25 @@ def test_two_people_in_a_video_have_a_mean_each_and_the_timeline_is_the_leading_
     assert sum(name.startswith("dot") for name in classes) == 6
     with open(tmp_path / "out" / "videos.csv", newline="", encoding="utf-8") as file:
         assert next(csv.DictReader(file))["faces"] == "2"
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real videos and portraits are not here")
+def test_two_real_people_are_scored_and_shown_each_and_the_videos_score_is_theirs(p, tmp_path):
+    videos = REAL / "FaceForensics++" / "original_sequences" / "youtube" / "c23" / "videos"
+    clip = side_by_side(tmp_path / "two.mp4", (videos / "004.mp4", 480), (videos / "634.mp4", 360))
+    _, said, found, page = run_on(p, clip, tmp_path / "out", frames=6)
+    (given,) = found["inputs"]
+    assert [(person["face"], person["frames"]) for person in given["people"]] == [(1, 6), (2, 6)]
+    boxes = [[frame["box"] for frame in given["frames"] if frame["face"] == face] for face in (1, 2)]
+    left, right = sorted(boxes, key=lambda box: box[0][0])
+    assert all(box[2] < 853 for box in left)  # of 720p at a height of 480
+    assert all(box[0] > 853 for box in right)
+    margins = [person["margin"] for person in given["people"]]
+    assert given["margin"] == max(margins)
+    assert f"2 faces: {', '.join(format(person['score'], '.3f') for person in given['people'])}" in said
+    assert all(f"{person['face']}: {person['score']:.3f}" in Tags(page).text for person in given["people"])
+    mean = run_on(p, clip, tmp_path / "mean", frames=6, faces="mean")[2]["inputs"][0]
+    assert mean["margin"] == pytest.approx(np.mean(margins))
 
 
 def test_of_faces_seen_in_one_frame_alone_nothing_is_scored(p, tmp_path):

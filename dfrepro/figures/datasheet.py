@@ -7,13 +7,14 @@ import numpy as np
 import pandas as pd
 
 from dfrepro.report import judge, plots
-from dfrepro.report.beside import HERE, SOURCES, STUDY, levels
+from dfrepro.report.beside import FORMER, HERE, SOURCES, STUDY, levels
 from dfrepro.report.calibration import CLEAN, cells
 from dfrepro.report.evidence import Evidence
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from IPython.display import Markdown
     from matplotlib.figure import Figure
 
     from dfrepro.data.manifest import FaceStore
@@ -121,6 +122,7 @@ def draw_controls(controls: dict[str, Any]) -> "Figure":
     import matplotlib.pyplot as plt
 
     aucs = pd.Series(controls.get("video_auc", {}), dtype=float)
+    outside = [name for name, auc in aucs.items() if not BAND_CONTROL[0] <= auc <= BAND_CONTROL[1]]
     figure, axis = plt.subplots(figsize=(6.5, 0.6 * max(1, len(aucs)) + 1.2))
     axis.axvspan(*BAND_CONTROL, color="#e9f1ec", lw=0)
     axis.axvline(0.5, c="0.5", lw=1, ls=":")
@@ -130,8 +132,9 @@ def draw_controls(controls: dict[str, Any]) -> "Figure":
     axis.set(
         xlim=(0.3, 1),
         xlabel="in-domain video AUC, cross-validated by identity",
-        title="What short cuts tell: about nothing in the band",
+        title=f"Beyond the allowed band: {', '.join(map(str, outside))}" if outside else "No short cut tells the fakes",
     )
+    axis.margins(y=0.3)
     return figure
 
 
@@ -142,22 +145,53 @@ def calibration(run: str, sets: Sequence[str], measured: Mapping[str, Evidence])
 
 
 def studied(run: str, sets: Sequence[str]) -> pd.DataFrame:
-    """The same of the committed study alone."""
-    evidence = judge.study_evidence()
-    return calibration(run, sets, {} if evidence is None else {STUDY: evidence})
+    """The same of what is committed alone: the study, and the former study where that has no number yet."""
+    both = {STUDY: judge.study_evidence(), FORMER: judge.former_evidence()}
+    return calibration(run, sets, {source: evidence for source, evidence in both.items() if evidence is not None})
+
+
+def conclusion(found: pd.DataFrame) -> "Markdown":
+    """What `calibration` of the run on its own set, which is first, and on others says of the sets, in sentences."""
+    from IPython.display import Markdown
+
+    (run,), bands = found.attrs["rows"], _bands(found)
+    best = found.sort_values("seeds").drop_duplicates("column", keep="last").set_index("column")
+    if best.empty:
+        return Markdown("Neither study has measured the baseline.")
+    said = {
+        name: f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}] on {name}" for name, one in best.iterrows()
+    }  # fmt: skip
+    own, others = found.attrs["columns"][0], best.drop(index=found.attrs["columns"][0], errors="ignore")
+    lines = [f"On its own set the baseline `{run}` ranks videos with an AUC of {said[own]}."] if own in said else []
+    if len(others):
+        low, high = others["value"].idxmin(), others["value"].idxmax()
+        lines.append(f"On sets that it has not seen it falls, to between {said[low]} and {said[high]}.")
+    outside = [said[name] for name in bands.index.intersection(best.index)
+               if not bands.low[name] <= best.value[name] <= bands.high[name]]  # fmt: skip
+    lines.append(
+        f"Against ourselves: outside the band that it was set to lies {'; '.join(outside)}." if outside
+        else "Each lies in the band that it was set to, so that there is room above and below for an effect."
+    )  # fmt: skip
+    return Markdown("\n".join(f"- {line}" for line in lines))
+
+
+def _bands(found: pd.DataFrame) -> pd.DataFrame:
+    """The band, `low` and `high`, that each set of `calibration` was set to, by the set's name; where there is one."""
+    every, (run,) = cells(), found.attrs["rows"]
+    own = every[(every.run == run) & (every.manipulation == "") & (every.condition == CLEAN)].set_index("test")
+    known = {name: own.loc[TESTS[name], ["low", "high"]] for name in found.attrs["columns"] if TESTS[name] in own.index}
+    return pd.DataFrame.from_dict(known, orient="index", columns=["low", "high"])
 
 
 def draw_calibration(found: pd.DataFrame, label: str) -> "Figure":
     """Draw the baseline's AUC on each set with its interval, and the band that it was set to, where there is one."""
     import matplotlib.pyplot as plt
 
-    sets, (run,) = found.attrs["columns"], found.attrs["rows"]
-    bands = cells()
-    bands = bands[(bands.run == run) & (bands.manipulation == "") & (bands.condition == CLEAN)].set_index("test")
+    sets, bands = found.attrs["columns"], _bands(found)
     figure, axis = plt.subplots(figsize=(7, 3.8))
     for place, name in enumerate(sets):
-        if (test := TESTS[name]) in bands.index:
-            axis.fill_between([place - 0.35, place + 0.35], bands.low[test], bands.high[test], color="#e4ece6", lw=0)
+        if name in bands.index:
+            axis.fill_between([place - 0.35, place + 0.35], bands.low[name], bands.high[name], color="#e4ece6", lw=0)
         for one in found[found.column == name].itertuples():
             shift = 0.1 if one.source == HERE else -0.1
             seeds = one.each if one.seeds > 1 else ()

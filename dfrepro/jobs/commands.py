@@ -7,22 +7,29 @@ starting Python and importing torch for each.
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dfrepro import params
 from dfrepro.errors import WorkbookError
-from dfrepro.jobs import pipeline
-from dfrepro.params import Params
 
-Stage = Callable[[Params, argparse.Namespace], None]
+if TYPE_CHECKING:
+    from dfrepro.params import Params
+
+# what a command does, given the module dfrepro.jobs.pipeline: imported then, so that `--help` imports next to nothing
+Stage = Callable[[Any, "Params", argparse.Namespace], None]
 
 
-def perform(words: Sequence[str], p: Params | None = None) -> None:
+def perform(words: Sequence[str], p: "Params | None" = None) -> None:
     """Do one command, such as ["train", "erm-df", "--seed", "0"], at the scale of `p` (None: of params.yaml)."""
     parser = argparse.ArgumentParser(prog="python -m dfrepro")
     add_to(parser.add_subparsers(required=True))
     args = parser.parse_args(words)
-    args.stage(p or params.load(), args)
+    args.stage(p or _declared(), args)
+
+
+def _declared() -> "Params":
+    from dfrepro import params
+
+    return params.load()
 
 
 def add_to(commands: Any) -> None:
@@ -30,14 +37,20 @@ def add_to(commands: Any) -> None:
 
     def command(name: str, stage: Stage, help: str) -> argparse.ArgumentParser:
         sub: argparse.ArgumentParser = commands.add_parser(name, help=help, description=help)
-        sub.set_defaults(stage=stage, function=lambda args: stage(params.load(), args))
+
+        def done(p: "Params", args: argparse.Namespace) -> None:
+            from dfrepro.jobs import pipeline
+
+            stage(pipeline, p, args)
+
+        sub.set_defaults(stage=done, function=lambda args: done(_declared(), args))
         return sub
 
     def of_run(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("run", help="a name under `runs` in params.yaml; `python -m dfrepro runs` lists them")
         sub.add_argument("--seed", type=int, help="default: the first of params.yaml")
 
-    command("standin", lambda p, _: pipeline.standin(p), "generate the stand-in datasets (params.yaml: scale)")
+    command("standin", lambda do, p, _: do.standin(p), "generate the stand-in datasets (params.yaml: scale)")
     sub = command("faces", _faces, "find, follow and crop the faces of a dataset's videos")
     sub.add_argument("--dataset", help="a name under `datasets` in params.yaml")
     sub.add_argument("--layout", help="the official layout to read: ffpp, dfd, cdfv2, dfdc, dfdcp, wdf, ...")
@@ -51,22 +64,24 @@ def add_to(commands: Any) -> None:
     sub.add_argument("--workers", type=int, default=2, help="processes (default 2)")
     sub.add_argument("--dask", help="address of a Dask scheduler to run on instead")
     sub.add_argument("--limit", type=int, help="read the first so many videos only")
-    command("controls", lambda p, _: pipeline.controls(p), "measure the stand-in's short-cut controls")
+    command("controls", lambda do, p, _: do.controls(p), "measure the stand-in's short-cut controls")
     sub = command(
         "reconstruct",
-        lambda p, args: pipeline.reconstruct(p, args.dataset),
+        lambda do, p, args: do.reconstruct(p, args.dataset),
         "pass a dataset's training reals through an autoencoder and a super-resolver (FIA-USA)",
     )
     sub.add_argument("--dataset", required=True, help="a name under `datasets` in params.yaml")
     sub = command(
         "pairs",
-        lambda p, args: pipeline.pairs(p, args.dataset),
+        lambda do, p, args: do.pairs(p, args.dataset),
         "cut the real face behind every fake out of the originals' videos (FoCus)",
     )
     sub.add_argument("--dataset", required=True, help="a name under `datasets` in params.yaml")
-    of_run(command("train", lambda p, args: pipeline.train(p, args.run, first(p, args)), "train a run with one seed"))
+    of_run(command("train", lambda do, p, args: do.train(p, args.run, first(p, args)), "train a run with one seed"))
     sub = command(
-        "start", lambda p, args: pipeline.start(p, args.name, args.seed), "train what the runs of one seed begin from"
+        "start",
+        lambda do, p, args: do.start(p, args.name, args.seed),
+        "train what the runs of one seed begin from",
     )
     sub.add_argument("name", help="a name under `starts` in scales/<scale>.yaml")
     sub.add_argument("--seed", type=int, required=True)
@@ -76,30 +91,31 @@ def add_to(commands: Any) -> None:
     of_run(
         command(
             "evaluate",
-            lambda p, args: pipeline.evaluate(p, args.run, first(p, args)),
+            lambda do, p, args: do.evaluate(p, args.run, first(p, args)),
             "score all its test sets with a trained run",
         )
     )
-    command("grid", lambda p, _: pipeline.grid(p), "note which grid has been run, for the notebooks' stages")
-    sub = command("embed", lambda p, args: pipeline.embed(p, args.name), "fit and cache a UMAP embedding")
+    command("grid", lambda do, p, _: do.grid(p), "note which grid has been run, for the notebooks' stages")
+    sub = command("embed", lambda do, p, args: do.embed(p, args.name), "fit and cache a UMAP embedding")
     sub.add_argument("name")
     sub = command(
         "code",
-        lambda p, args: pipeline.code(p, args.name),
+        lambda do, p, args: do.code(p, args.name),
         "write a notebook's code cells to a file, so that saving its outputs runs nothing else",
     )
     sub.add_argument("name")
     sub = command("notebook", _notebook, "execute a notebook with papermill")
     sub.add_argument("name", nargs="?", help="such as 01_motivation")
+    sub.add_argument("--run", help="the run that 09_protocol is about, an imported one too; into build/notebooks")
     sub.add_argument("--publish", action="store_true", help="copy the executed outputs into notebooks/")
 
 
-def first(p: Params, args: argparse.Namespace) -> int:
+def first(p: "Params", args: argparse.Namespace) -> int:
     """The seed that is asked for, or the first."""
     return p.seeds[0] if args.seed is None else int(args.seed)
 
 
-def _faces(p: Params, args: argparse.Namespace) -> None:
+def _faces(pipeline: Any, p: "Params", args: argparse.Namespace) -> None:
     if args.dataset:
         pipeline.faces(p, args.dataset)
         return
@@ -111,16 +127,18 @@ def _faces(p: Params, args: argparse.Namespace) -> None:
     )  # fmt: skip
 
 
-def _maps(p: Params, args: argparse.Namespace) -> None:
+def _maps(pipeline: Any, p: "Params", args: argparse.Namespace) -> None:
     if args.name not in p.maps:
         raise WorkbookError(f"no maps {args.name!r}", where="params.yaml", remedy=f"Known: {', '.join(p.maps)}")
     pipeline.maps(p, args.name, args.seed)
 
 
-def _notebook(p: Params, args: argparse.Namespace) -> None:
+def _notebook(pipeline: Any, p: "Params", args: argparse.Namespace) -> None:
     if args.publish:
         pipeline.publish(p)
     elif args.name:
-        pipeline.notebook(p, args.name)
+        done = pipeline.notebook(p, args.name, args.run)
+        if args.run:
+            print(done)
     else:
         raise WorkbookError("notebook needs a name or --publish", where="command line")

@@ -64,7 +64,7 @@ class Pipeline:
             with chdir(root):
                 self._repo = Repo(str(root))
                 graph = self._repo.index.graph
-        except DvcException as error:
+        except (DvcException, OSError) as error:  # such as a home whose configuration cannot be read
             raise WorkbookError(
                 f"DVC cannot read it: {error.__cause__ or error}", where=root, remedy="`dvc status` says more"
             ) from error

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from dfrepro.train.ingredients import Inputs
 
 INJECTED = "injected-parameters"  # papermill's tag of the cell that names the scale
+WIDGET = "application/vnd.jupyter.widget-view+json"
 LARGE = 350_000  # characters of base64: a quarter of a megabyte
 
 # --- data ----------------------------------------------------------------------------------------------------------
@@ -283,16 +284,24 @@ def code(p: Params, name: str) -> None:
         partial.write_text("\n\n".join("".join(cell) for cell in cells) + "\n", encoding="utf-8")
 
 
-def notebook(p: Params, name: str) -> None:
-    """Execute a notebook; its outputs appear only if every cell ran."""
+def notebook(p: Params, name: str, run: str | None = None) -> Path:
+    """Execute a notebook and return where it is; it appears only if every cell ran.
+
+    run: of a notebook with such a parameter, the run that it is about: then it goes to build/notebooks.
+    """
     import nbformat
     import papermill
 
     from dfrepro.jobs.kernel import OwnKernel, with_a_home
 
     _notebook(name)
+    if run is not None and "run" not in papermill.inspect_notebook(places.NOTEBOOKS / f"{name}.ipynb"):
+        raise WorkbookError("takes no --run", where=f"notebooks/{name}.ipynb", remedy="09_protocol does")
+    if run is not None:
+        p.run(run)  # an unknown one is told before a kernel starts
     (p.artifacts / "figures" / name).mkdir(parents=True, exist_ok=True)
-    failed = p.artifacts / "failed" / f"{name}.ipynb"
+    title, given = (name, {"scale": p.scale}) if run is None else (f"{name}-{run}", {"scale": p.scale, "run": run})
+    failed = p.artifacts / "failed" / f"{title}.ipynb"
     failed.parent.mkdir(parents=True, exist_ok=True)
     os.environ.pop("MPLBACKEND", None)  # the kernel's own shows figures; a shell's `agg` would not
     if p.sizes.threads:  # as for trainings and scores: what is drawn does not depend on the number of cores
@@ -300,7 +309,7 @@ def notebook(p: Params, name: str) -> None:
     with_a_home()
     try:
         papermill.execute_notebook(
-            places.NOTEBOOKS / f"{name}.ipynb", failed, parameters={"scale": p.scale}, kernel_name="python3",
+            places.NOTEBOOKS / f"{name}.ipynb", failed, parameters=given, kernel_name="python3",
             language="python", kernel_manager_class=OwnKernel,  # whatever an editor left out and a site calls python3
             extra_arguments=["--IPKernelApp.log_level=40"],  # else each says that it listens on this machine's own TCP
             progress_bar="TQDM_DISABLE" not in os.environ,
@@ -312,13 +321,16 @@ def notebook(p: Params, name: str) -> None:
         ) from None  # fmt: skip
     executed = nbformat.read(failed, as_version=4)
     _without_times(executed)
-    with atomic_file(p.artifacts / "notebooks" / f"{name}.ipynb") as partial:
+    done = (p.artifacts if run is None else ROOT / "build") / "notebooks" / f"{title}.ipynb"
+    with atomic_file(done) as partial:
         nbformat.write(executed, partial)
     failed.unlink()
+    return done
 
 
 def _without_times(executed: "NotebookNode") -> None:
-    """Leave out when and where each cell ran, and the progress bars: executed again, the notebook is the same file."""
+    """Leave out when and where each cell ran, progress bars, and the numbers of widgets whose kernel is gone: executed
+    again, the notebook is the same file."""
     executed.metadata = {
         key: value for key, value in executed.metadata.items() if key in ("kernelspec", "language_info")
     }
@@ -328,6 +340,8 @@ def _without_times(executed: "NotebookNode") -> None:
         cell.metadata = {key: value for key, value in cell.metadata.items() if key not in ("papermill", "execution")}
         if cell.cell_type == "code":
             cell.outputs = [each for each in cell.outputs if not _bar(each)]
+            for each in cell.outputs:
+                each.get("data", {}).pop(WIDGET, None)
 
 
 def publish(p: Params) -> None:
@@ -360,14 +374,14 @@ def publish(p: Params) -> None:
 def _bar(output: dict[str, Any]) -> bool:
     """Whether an output is a progress bar's widget and nothing else: without a kernel it is a dead line."""
     data = output.get("data", {})
-    return "application/vnd.jupyter.widget-view+json" in data and "image/png" not in data
+    return WIDGET in data and "image/png" not in data
 
 
 def _lighten(output: dict[str, Any], notebook: str) -> None:
     """Make an output fit for git and for a reader without a kernel: small pictures, no dead sliders, pages as files."""
     data = output.get("data", {})
     if "image/png" in data:
-        data.pop("application/vnd.jupyter.widget-view+json", None)
+        data.pop(WIDGET, None)
         if len(data["image/png"]) > LARGE:
             data["image/jpeg"] = _jpeg(data.pop("image/png"))
             if "image/png" in output.get("metadata", {}):  # its size and its text for who cannot see it

@@ -18,6 +18,8 @@ from dfrepro.protocol import measure
 from dfrepro.protocol.declared import OURS, chosen, load, named
 from dfrepro.report import operating
 
+ACROSS = 3  # sets in a table of eighty columns
+
 
 def main(
     p: Params, run: str, *, datasets: Sequence[str] = (), names: Sequence[str] = (), near: float | None = None,
@@ -39,10 +41,17 @@ def main(
     for dataset in measured.datasets if near is not None else ():
         _print(console, nearest(levels, near or 0.0, dataset), f"nearest to {near:g} on {dataset}")
     if OURS in protocols:
-        _print(console, _points(p, run, measured), "videos under our protocol, at thresholds of validation")
+        points = _points(p, run, measured)
+        for start in range(0, len(points), ACROSS):
+            part = points.iloc[start : start + ACROSS].T
+            _print(console, part, "videos under our protocol, at thresholds of validation")
     for name, protocol in protocols.items():
         for part, what in protocol.departs.items():
             console.print(f"{name}: {part}: {what}", style="dim", markup=False)
+    for dataset, (crowded, videos) in measured.several.items():
+        console.print(f"{dataset}: {crowded} of {videos} videos show several people", style="dim", markup=False)
+    if measured.is_one_seed and any(protocol.checkpoint != "last" for protocol in protocols.values()):
+        console.print("checkpoint: one seed is there, so that none was chosen", style="dim", markup=False)
     console.print(f"{measured.scored} faces passed the network; the rest was known. {path}", markup=False)
 
 

@@ -2,9 +2,11 @@
 
 frames, spread   at most so many frames a video: equally spaced over those stored, or the first
 detector         what found the faces; only dlib is here, and what is another's is under `departs`
-face             tracked: the one that extraction follows | largest: of each frame | all: the highest score among the
-                 faces of a frame at least half as large as the largest (SBI's code). Only the tracked face is
-                 measured: the others are declared, and stand under `departs`
+face             tracked: the one that extraction follows, whom a fake's mask covers where there is one, else the
+                 largest and longest in view | longest: that one, whatever a mask says
+                 of each frame, largest | confident: with the detector's highest score | all: with the highest score of
+                 the faces at least half as large as the largest (SBI's code)
+                 highest | mean: every person is scored as a video, which has the highest of them, or their mean
 crop             landmarks: square round the 68 points; oval: rectangle round all 81, stretched to a square, as face
                  boxes are; aligned: eyes, nose and mouth brought to fixed places, scale 1.3 (DeepfakeBench). `margin`
                  a side, a share of the face; none: that of the run's training
@@ -15,13 +17,14 @@ average          what is averaged over frames: margins (logits), or probabilitie
 aggregate        frames to a video: mean, median, max; frame: not at all
 key              what a video is: dataset, manipulation and name; folder: its name alone (DeepfakeBench merges by it)
 tests            the official test videos, or all of a set
-checkpoint       of the seeds that are there, each as trained: last: all; validation, test: the best by AUC on it
+checkpoint       a training keeps one state (scales/*.yaml: `select`), so the choice is among its seeds, not its epochs:
+                 last: all of them; validation, test: the best by AUC on it, for all. With one seed nothing is chosen
 """
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from dfrepro.errors import WorkbookError
 from dfrepro.evaluate.metrics import METRICS
@@ -46,7 +49,7 @@ class Protocol(Model):
     frames: Count = 32
     spread: Literal["equal", "first"] = "equal"
     detector: Literal["dlib"] = "dlib"
-    face: Literal["tracked", "largest", "all"] = "tracked"
+    face: Literal["tracked", "longest", "largest", "confident", "all", "highest", "mean"] = "tracked"
     crop: Crop = Crop()
     resize: Literal["network", "area", "linear", "cubic", "nearest"] = "network"
     stored: Unit = 0.0
@@ -72,6 +75,17 @@ class Protocol(Model):
         if unknown := sorted(departs.keys() - set(cls.model_fields)):
             raise ValueError(f"{unknown[0]} is no part of a protocol; one of {', '.join(cls.model_fields)}")
         return departs
+
+    @model_validator(mode="after")
+    def people_are_of_one_video(self) -> "Protocol":
+        if self.of_people and self.key == "folder":
+            raise ValueError(f"face {self.face} needs key video: folder merges the people of several")
+        return self
+
+    @property
+    def of_people(self) -> bool:
+        """Whether each person is scored apart."""
+        return self.face in ("highest", "mean")
 
     @property
     def level(self) -> Level:

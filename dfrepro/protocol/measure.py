@@ -5,6 +5,7 @@ between protocols on the same people.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from dfrepro.errors import WorkbookError
 from dfrepro.evaluate import metrics, scores
 from dfrepro.params import Params
 from dfrepro.protocol.declared import OURS, Protocol
+from dfrepro.protocol.people import by_person
 from dfrepro.protocol.scoring import Scorer
 from dfrepro.protocol.views import View
 from dfrepro.report.contrast import contrast, level
@@ -26,19 +28,27 @@ from dfrepro.report.schema import Cell, Operand
 
 MERGED = "merged"
 COLUMNS = ["manipulation", "video", "frame", "label", "identity", "source", "margin"]
+SEVERAL = ["person", "side", "quality"]  # of who is in view: number, square in pixels, the detector's score
 
 
 class Measured(NamedTuple):
     """`items`: one row a video (or frame) that a metric is over: run (the protocol's name), seed, dataset (as it is
-    declared) and `COLUMNS`. `scored`: how many faces passed the network for it."""
+    declared) and `COLUMNS`. `scored`: how many faces passed the network for it. `several`: of sets in which a protocol
+    looked at everyone, in how many videos there are several people, and of how many."""
 
     items: pd.DataFrame
     protocols: Mapping[str, Protocol]
     scored: int
+    several: Mapping[str, tuple[int, int]] = MappingProxyType({})
 
     @property
     def datasets(self) -> list[str]:
         return list(dict.fromkeys(self.items["dataset"]))
+
+    @property
+    def is_one_seed(self) -> bool:
+        """Whether no protocol had a checkpoint to choose."""
+        return bool(self.items["seed"].nunique() == 1)
 
     @property
     def evidence(self) -> Evidence:
@@ -59,7 +69,8 @@ def measure(
     """
     from dfrepro.train import checkpoint
 
-    scorers = [Scorer(p, run, seed) for seed in (p.seeds if seeds is None else seeds)]
+    known = p.seeds[:1] if run in p.imports else p.seeds  # an import has one set of weights
+    scorers = [Scorer(p, run, seed) for seed in (known if seeds is None else seeds)]
     scorers = [scorer for scorer in scorers if (scorer.trained / checkpoint.META).is_file()]
     if not scorers:
         remedy = f"`dvc repro evaluate@{run}-0`, or import its weights"
@@ -71,7 +82,15 @@ def measure(
             taken = _checkpoints(scorers, tables, protocol)
             parts += [tables[of].assign(run=name, seed=seed, dataset=dataset) for seed, of in taken.items()]
     found = pd.concat(parts, ignore_index=True)
-    return Measured(found, dict(protocols), sum(scorer.scored for scorer in scorers))
+    looking = [protocol for protocol in protocols.values() if protocol.face != "tracked"][:1]
+    several = {name: _several(scorers[0].people(name, each.tests)) for each in looking for name in datasets}
+    return Measured(found, dict(protocols), sum(scorer.scored for scorer in scorers), several)
+
+
+def _several(people: FaceStore) -> tuple[int, int]:
+    """In how many videos of an `everyone` there are several people, and of how many."""
+    numbers = by_person(people.manifest).groupby(KEY)["person"].max()
+    return int((numbers > 1).sum()), len(numbers)
 
 
 def _faces(scorer: Scorer, dataset: str, protocol: Protocol) -> pd.DataFrame:
@@ -86,40 +105,85 @@ def _faces(scorer: Scorer, dataset: str, protocol: Protocol) -> pd.DataFrame:
 def _own_faces(scorer: Scorer, dataset: str, protocol: Protocol) -> pd.DataFrame:
     view = View.of(protocol)
     store = scorer.store(dataset, view, protocol.tests)
-    rows = chosen(store, protocol)
-    people = [[*names[:2], "", ""][:2] for names in store.manifest.iloc[rows]["identities"]]
-    identity, source = zip(*people)
-    table = store.manifest.iloc[rows][["manipulation", "video", "frame", "label"]].reset_index(drop=True)
-    margin = scorer.margins(dataset, store, view, rows)
-    return table.assign(identity=identity, source=source, margin=margin)
+    if protocol.face == "tracked":
+        rows = chosen(store.manifest, protocol)
+        return _table(store.manifest.iloc[rows], scorer.margins(dataset, store, view, rows))
+    people = scorer.people(dataset, protocol.tests)
+    manifest = by_person(people.manifest)
+    rows = chosen(manifest, protocol)
+    faces = manifest.iloc[rows]
+    at = _frames(store.manifest).get_indexer(_frames(faces))
+    is_stored = (at >= 0) & (faces["person"] == 1).to_numpy()  # the followed one's: other protocols share their scores
+    margins = np.empty(len(rows))
+    margins[is_stored] = scorer.margins(dataset, store, view, at[is_stored])
+    margins[~is_stored] = scorer.margins(dataset, people, view, rows[~is_stored])
+    return taken(_table(faces, margins), protocol)
 
 
-def chosen(store: FaceStore, protocol: Protocol) -> np.ndarray:
-    """The rows of a store that a protocol scores: its videos, and its frames of each."""
-    split = "test" if protocol.tests == "test" else None
-    if protocol.spread == "equal":
-        return select(store.manifest, split=split, frames=protocol.frames)
-    rows = select(store.manifest, split=split)
-    place = store.manifest.iloc[rows].groupby(KEY, sort=False)["frame"].rank(method="first")
-    return rows[(place <= protocol.frames).to_numpy()]
+def _table(faces: pd.DataFrame, margins: np.ndarray) -> pd.DataFrame:
+    """`COLUMNS` of rows of a manifest, and `SEVERAL` where it has them."""
+    names = [[*names[:2], "", ""][:2] for names in faces["identities"]]
+    identity, source = zip(*names)
+    columns = ["manipulation", "video", "frame", "label", *(name for name in SEVERAL if name in faces)]
+    return faces[columns].reset_index(drop=True).assign(identity=identity, source=source, margin=margins)
+
+
+def _frames(faces: pd.DataFrame) -> pd.MultiIndex:
+    return pd.MultiIndex.from_frame(faces[[*KEY, "frame"]])
+
+
+def chosen(manifest: pd.DataFrame, protocol: Protocol) -> np.ndarray:
+    """The rows of a manifest that a protocol may score: of its videos, all faces in the frames that it takes."""
+    shown = manifest.drop_duplicates([*KEY, "frame"]).sort_values([*KEY, "frame"])
+    equal = protocol.spread == "equal"
+    rows = select(
+        shown, split="test" if protocol.tests == "test" else None, frames=protocol.frames if equal else None
+    )  # fmt: skip
+    if not equal:
+        place = shown.iloc[rows].groupby(KEY, sort=False)["frame"].rank(method="first")
+        rows = rows[(place <= protocol.frames).to_numpy()]
+    return np.flatnonzero(_frames(manifest).isin(_frames(shown.iloc[rows])))
+
+
+def taken(faces: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
+    """Of everyone's scored faces (`COLUMNS`, `SEVERAL`), those that the protocol's choice of a face takes."""
+    video, frame = ["manipulation", "video"], ["manipulation", "video", "frame"]
+    if protocol.face == "longest":
+        sums = faces.groupby([*video, "person"])["side"].sum().reset_index()
+        longest = sums.loc[sums.groupby(video)["side"].idxmax(), [*video, "person"]]
+        return faces.merge(longest, on=[*video, "person"])
+    by = {"largest": "side", "confident": "quality", "all": "margin"}
+    if protocol.face not in by:
+        return faces
+    if protocol.face == "all":
+        faces = faces[faces["side"] >= faces.groupby(frame)["side"].transform("max") / 2]
+    first = faces.sort_values(by[protocol.face], ascending=False, kind="stable")  # NaN last
+    return first.drop_duplicates(frame).sort_index()
 
 
 def items(faces: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
-    """What a protocol's metric is over, of scored `faces` (columns `COLUMNS`): one row a video, or a frame."""
-    table = faces.copy()
-    if protocol.key == "folder":
-        table = _merged(table)
-    if protocol.level == "frame":
+    """What a protocol's metric is over, of scored `faces` (columns `COLUMNS`; `person` where each is scored apart): one
+    row a video, or a frame."""
+    table = _merged(faces) if protocol.key == "folder" else faces
+    is_frame = protocol.level == "frame"
+    if is_frame and not protocol.of_people:
         return table[COLUMNS]
-    values = table["margin"] if protocol.average == "margin" else pd.Series(expit(table["margin"]), table.index)
-    videos = table.assign(value=values).groupby(["manipulation", "video"], sort=True)
-    found = videos.agg(
-        label=("label", "first"), identity=("identity", "first"), source=("source", "first"),
-        value=("value", protocol.aggregate),
-    ).reset_index()  # fmt: skip
+    table = table.assign(value=table["margin"] if protocol.average == "margin" else expit(table["margin"]))
+    item = ["manipulation", "video", *(["frame"] if is_frame else [])]
+    if protocol.of_people:
+        if not is_frame:
+            table = _pooled(table, [*item, "person"], protocol.aggregate)
+        found = _pooled(table, item, "max" if protocol.face == "highest" else "mean")
+    else:
+        found = _pooled(table, item, protocol.aggregate)
     value = found["value"].round(metrics.DIGITS)  # sums in another order stay ties
     margin = value if protocol.average == "margin" else logit(value.clip(1e-16, 1 - 1.2e-16))
-    return found.assign(margin=margin, frame=VIDEO)[COLUMNS]
+    return found.assign(margin=margin, frame=found["frame"] if is_frame else VIDEO)[COLUMNS]
+
+
+def _pooled(table: pd.DataFrame, by: Sequence[str], how: str) -> pd.DataFrame:
+    kept = {name: (name, "first") for name in ("label", "identity", "source")}
+    return table.groupby(list(by), sort=True).agg(**kept, value=("value", how)).reset_index()
 
 
 def _merged(table: pd.DataFrame) -> pd.DataFrame:

@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 
 from dfrepro.protocol.declared import OURS, load
-from dfrepro.report.claims import printed_effect
-from dfrepro.report.schema import NAMES, ORDER, Claim, is_auc, load_claims
+from dfrepro.report.schema import NAMES, ORDER
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,25 +33,8 @@ def _said(value: object) -> str:
     return crop if getattr(value, "margin", None) is None else f"{crop}, {value.margin:g}"  # type: ignore[attr-defined]
 
 
-def gains() -> pd.DataFrame:
-    """One row a claim whose paper prints a gain in AUC: paper, claim, gain, with what it asserts."""
-    rows = [
-        (NAMES[claim.paper], claim.title, effect, claim.statement)
-        for claim in load_claims() if _is_gain(claim) and (effect := printed_effect(claim.primary)) is not None
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=["paper", "claim", "gain", "statement"])
-
-
-def _is_gain(claim: Claim) -> bool:
-    """Whether all that a claim is judged by are differences of plain AUCs."""
-    cells = claim.primary
-    plain = all(side.change is None and side.scale == 1 for cell in cells for side in cell.sides)
-    metrics = [metric for cell in cells for side in cell.sides for metric in side.metrics]
-    return bool(cells) and plain and all(cell.test == "difference" for cell in cells) and all(map(is_auc, metrics))
-
-
 def summary(gained: pd.DataFrame) -> pd.DataFrame:
-    """Of `gains`: by paper, how many claims of a gain, and the smallest, the median and the largest."""
+    """Of `dfrepro.report.gains`: by paper, how many claims of a gain, and the smallest, the median and the largest."""
     names = [NAMES[paper] for paper in ORDER if NAMES[paper] in set(gained["paper"])]
     by = gained.groupby("paper")["gain"].agg(["count", "min", "median", "max"]).loc[names]
     return by.rename(columns={"count": "claims", "min": "smallest", "max": "largest"}).rename_axis(None)

@@ -5,9 +5,9 @@ store with that digest, NaN where no protocol has asked yet. A run whose weights
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from dfrepro.errors import WorkbookError
 from dfrepro.files import atomic_file
 from dfrepro.jobs import pipeline, ready
 from dfrepro.params import STANDIN, Params
+from dfrepro.protocol.people import everyone
 from dfrepro.protocol.sources import digest, widened
 from dfrepro.protocol.views import View
 from dfrepro.train import checkpoint
@@ -33,7 +34,7 @@ class Scorer:
     run: str
     seed: int
     scored: int = 0
-    _stores: dict[tuple[str, str], FaceStore] = field(default_factory=dict, repr=False)
+    _stores: dict[str, FaceStore] = field(default_factory=dict, repr=False)
 
     @property
     def trained(self) -> Path:
@@ -60,16 +61,31 @@ class Scorer:
 
     def store(self, dataset: str, view: View, tests: str) -> FaceStore:
         """The faces of a declared dataset, wide enough for `view`; made where they are not there."""
-        base = self._stores.setdefault((dataset, ""), _base(self.p, dataset))
-        if not view.is_wide(base.meta["margin"]):
-            return base
-        if (dataset, tests) not in self._stores:
+        base = self._base(dataset)
+        return self._made(widened, dataset, tests) if view.is_wide(base.meta["margin"]) else base
+
+    def people(self, dataset: str, tests: str) -> FaceStore:
+        """Everyone in view in a declared dataset (`dfrepro.protocol.people`); made where it is not there."""
+        predictor = self.p.sizes.faces.predictor
+        return self._made(
+            partial(everyone, predictor=Path(predictor) if predictor else None), dataset, tests, "-people"
+        )
+
+    def _made(self, make: Callable[..., FaceStore], dataset: str, tests: str, kind: str = "") -> FaceStore:
+        name = f"{dataset}-{tests}{kind}"
+        if name not in self._stores:
             if self.p.roots[self.p.datasets[dataset].root] == STANDIN:
                 ready.standin(self.p)
-            out = self.p.artifacts / "protocol" / "faces" / f"{dataset}-{tests}"
+            out = self.p.artifacts / "protocol" / "faces" / name
             split = None if tests == "all" else tests
-            self._stores[dataset, tests] = widened(base, pipeline.videos(self.p, dataset), out, split)
-        return self._stores[dataset, tests]
+            self._stores[name] = make(self._base(dataset), pipeline.videos(self.p, dataset), out, split)
+        return self._stores[name]
+
+    def _base(self, dataset: str) -> FaceStore:
+        if dataset not in self._stores:
+            folder = places.faces_folder(self.p, dataset)
+            self._stores[dataset] = FaceStore.open(folder) if folder.is_dir() else ready.store(self.p, dataset)
+        return self._stores[dataset]
 
     def margins(self, dataset: str, store: FaceStore, view: View, rows: np.ndarray) -> np.ndarray:
         """(len(rows),) float64 margins of faces of `store` under `view`; what is not known is scored and kept."""
@@ -113,8 +129,3 @@ def _batches(videos: Iterator[np.ndarray], size: int) -> Iterator[np.ndarray]:
             waiting = []
     if waiting:
         yield np.concatenate(waiting)
-
-
-def _base(p: Params, dataset: str) -> FaceStore:
-    folder = places.faces_folder(p, dataset)
-    return FaceStore.open(folder) if folder.is_dir() else ready.store(p, dataset)

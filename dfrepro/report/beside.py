@@ -6,6 +6,7 @@ One row a printed cell and source. Values are in the table's unit; a source that
 `dfrepro.report.tables` shows it to readers, the figures draw from it.
 """
 
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from dfrepro.report.schema import PAPERS, Cell, Operand
 PAPER, STUDY, FORMER, HERE = "paper", "study", "former", "here"
 SOURCES = (PAPER, STUDY, FORMER, HERE)
 BOUNDED = ("accuracy", "eer")  # no interval leaves [0, 1]; AUCs' never do (dfrepro.report.effects)
+NOT_NEGATIVE = re.compile(r".*log_loss|map_mass_.*|share_.*|saliency_.*|mask_share")
 COLUMNS = ["row", "run", "column", "source", "value", "low", "high", "seeds", "each"]
 
 Numbers = tuple[float, float, float, int, tuple[float, ...]]  # value, low, high, seeds, each
@@ -114,6 +116,9 @@ def _level(found: list[Operand], evidence: Evidence, factor: float) -> Numbers |
     effect = contrast(cells, evidence, seeds, all(probits(cell) for cell in cells))  # an AUC's interval is in [0, 1]
     each = factor * np.mean([values(operand, evidence, seeds) for operand in found], axis=0)
     low, high = effect.interval() or (np.nan, np.nan)
-    if all(operand.change is None and operand.metric.rpartition("_")[2] in BOUNDED for operand in found):
+    plain = [operand.metric for operand in found if operand.change is None]
+    if len(plain) == len(found) and all(metric.rpartition("_")[2] in BOUNDED for metric in plain):
         low, high = np.clip([low, high], 0, 1)
+    elif len(plain) == len(found) and all(map(NOT_NEGATIVE.fullmatch, plain)):
+        low = max(low, 0.0)
     return float(each.mean()), factor * low, factor * high, len(seeds), tuple(each)

@@ -9,7 +9,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pandas as pd
+
+from dfrepro.files import ROOT
+from dfrepro.params import read_yaml
 from dfrepro.report.claims import digits, here
+from dfrepro.report.gains import gains
 from dfrepro.report.plots import effect
 from dfrepro.report.schema import NAMES
 from dfrepro.report.verdict import ONE_SEED, VERDICTS, Verdict
@@ -18,6 +23,7 @@ Claim = Mapping[str, Any]
 Found = Mapping[Verdict, Sequence[Claim]]  # a paper's claims by verdict
 TITLES = {"pim": "PIM, DualFlat", **{paper: NAMES[paper] for paper in ("pel", "fia_usa", "focus", "fpg")}}
 MOST = 2  # claims of one verdict that are told with their statement; the others with their numbers
+MOST_MOVES = 3  # choices of a protocol that are told
 SHOWN = 6  # titles of claims in a row
 CAUSES = {  # a part of a reason (dfrepro.report.gates, .verdict), and what it means
     r"has not learned": "a network has not learned",
@@ -33,6 +39,7 @@ CAUSES = {  # a part of a reason (dfrepro.report.gates, .verdict), and what it m
     r"test sets are too small": "the test sets are too small for the printed effect",
     r"seeds would show": "more seeds would show the printed effect",
 }
+CARRIED = "did not carry over to stand-in videos and small networks"
 SHORTER = (
     (r" its own set", ""), (r" on .*, (below|above) ([\d.]+): .*", r", \1 \2"), (r" on [^(]*\((\w+)\)", r" (\1)"),
 )  # fmt: skip
@@ -57,13 +64,13 @@ def sentences(paper: str, claims: Sequence[Claim]) -> list[str]:
     opened = [*found["smaller than printed"], *found["inconclusive"]]
     told = [
         _counts(paper, found), _told("Confirmed", found["confirmed"]), _told("Refuted here", found["refuted"]),
-        _open(opened), _silent(found), _meaning(found),
+        _open(opened), _silent(found), _meaning(NAMES[paper], found),
     ]  # fmt: skip
     return [sentence for sentence in told if sentence]
 
 
-def page(written: Mapping[str, Any]) -> str:
-    """docs/learned.md from claims.json."""
+def page(written: Mapping[str, Any], levels: pd.DataFrame | None = None) -> str:
+    """docs/learned.md from claims.json and, as notebook 09 writes it, one network's AUC under protocols."""
     about = written.get("about") or {}
     said = f" (scale {about['scale']}, {len(about['seeds'])} seeds)" if about.get("seeds") else ""
     lines = [PAGE.format(about=said)]
@@ -74,22 +81,51 @@ def page(written: Mapping[str, Any]) -> str:
             *(f"- {each}" for each in sentences(paper, written["claims"])),
             "",
         ]
+    if levels is not None:
+        told = [f"- {each}" for each in of_protocols(levels)]
+        lines += ["## [The protocol](../notebooks/09_protocol.ipynb)", "", *told, ""]
     return "\n".join(lines)
 
 
+def of_protocols(levels: pd.DataFrame) -> list[str]:
+    """What protocols alone do to one network, next to the gains that the papers print.
+
+    levels: columns protocol, dataset and value, an AUC (dfrepro.protocol.measure), ours and all of protocols.yaml.
+    """
+    found = levels.dropna(subset="value").pivot(index="protocol", columns="dataset", values="value")
+    ends = found.agg(["min", "max", "idxmin", "idxmax"]).T
+    spread = (ends["max"] - ends["min"]).astype(float).sort_values()
+    widest = ends.loc[spread.index[-1]]
+    moves = (found - found.loc["ours"]).mean(axis=1)
+    choices = read_yaml(ROOT / "protocols.yaml")["choices"]
+    parts = {name: next(iter(changed)) for name, changed in choices.items() if name in moves.index}
+    most = {part: max((moves[n] for n in parts if parts[n] == part), key=abs) for part in dict.fromkeys(parts.values())}
+    ranked = sorted(most, key=lambda part: -abs(most[part]))[:MOST_MOVES]
+    said = _and([f"{part} ({most[part]:+.3f})" for part in ranked])
+    low, high = (f"{widest[end]:.3f} ({widest[f'idx{end}']})" for end in ("min", "max"))
+    printed = gains()["gain"]
+    below = (printed < spread.iloc[0]).sum()
+    return [
+        f"One network, same weights and stand-in videos, {len(found)} protocols: its AUC moves by "
+        f"{spread.iloc[0]:.2f} to {spread.iloc[-1]:.2f}, on {spread.index[-1]} from {low} to {high}; most by {said}.",
+        f"Of {len(printed)} printed gains in AUC (median {printed.median():+.3f}) {below} are below the smallest "
+        "spread: two papers' numbers, each by its own protocol, give no gain.",
+    ]
+
+
 def line(paper: str, claims: Sequence[Claim]) -> str:
-    """One sentence of README: the first claim that was decided, or what stood in the way of most."""
+    """One sentence of README: the first claim that was decided, or what there is of most, with its numbers."""
     own = [claim for claim in claims if claim["paper"] == paper]
     for verdict in ("confirmed", "refuted", "smaller than printed"):
         for claim in own:
             if claim["verdict"] == verdict:
                 said = re.split(r"[:;] ", claim["statement"].rstrip("."))[0]
                 return f"**{NAMES[paper]}**: {verdict}, “{said}”{_numbers(claim)}."
-    absent = sum(claim["verdict"] == "not run" for claim in own)
-    closed = [claim for claim in own if claim["verdict"] == "not decidable here"]
-    why = f" ({_because(closed, 1)[2:]})" if closed else ""
-    said = f"of {len(own)} claims {absent} are not run, {len(closed)} not decidable here{why}"
-    return f"**{NAMES[paper]}**: nothing is decided yet; {said}."
+    found: Found = {verdict: [claim for claim in own if claim["verdict"] == verdict] for verdict in VERDICTS}
+    why = f"; {_because(closed, 1)[2:]}" if (closed := found["not decidable here"]) else ""
+    near = next((claim for claim in found["inconclusive"] if here(claim)), None)
+    example = f"; {near['title']} reads{_numbers(near)[1:]}" if near else ""
+    return f"**{NAMES[paper]}**: nothing is decided yet: {_and(_counted(found))}{example}{why}."
 
 
 def brief(claim: Claim) -> str:
@@ -112,8 +148,13 @@ def _short(reason: str) -> str:
 
 def _counts(paper: str, found: Found) -> str:
     number = sum(map(len, found.values()))
-    counted = [f"{len(found[verdict])} {verdict}" for verdict in VERDICTS if found[verdict]]
-    return f"Of the {number} claims of {NAMES[paper]}: {_and(counted)}." if number > 1 else f"One claim: {counted[0]}."
+    said = _and(_counted(found))
+    return f"Of {number} claims of {NAMES[paper]}: {said}." if number > 1 else f"One claim of {NAMES[paper]}: {said}."
+
+
+def _counted(found: Found) -> list[str]:
+    """['1 confirmed', '9 not run']"""
+    return [f"{len(found[verdict])} {verdict}" for verdict in VERDICTS if found[verdict]]
 
 
 def _told(word: str, claims: Sequence[Claim]) -> str:
@@ -144,13 +185,13 @@ def _open(claims: Sequence[Claim]) -> str:
     rest = [claim for claim in claims if claim["verdict"] != "smaller than printed"]
     parts = []
     if smaller:
-        parts.append(f"Smaller than printed, and not told from nothing: {_listed(smaller)}.")
+        parts.append(_told("Smaller than printed, and not told from nothing", smaller))
     if rest:
-        parts.append(f"Inconclusive: {_listed(rest)}{_because(rest)}.")
+        parts.append(f"{_told('Inconclusive', rest)[:-1]}{_because(rest)}.")
         chances = [c["power"]["confirms"] for c in rest if c["power"]["confirms"] is not None]
         if chances:
-            span = " to ".join(dict.fromkeys(f"{value:.2f}" for value in (min(chances), max(chances))))
-            parts.append(f"Were the printed effect true here, this study would confirm it with probability {span}.")
+            span = " to ".join(dict.fromkeys(f"{100 * value:.0f}" for value in (min(chances), max(chances))))
+            parts.append(f"Were the printed effects true here, the study would confirm each with a chance of {span} %.")
     return " ".join(parts)
 
 
@@ -164,7 +205,7 @@ def _silent(found: Found) -> str:
     if absent := found["not run"]:
         runs = Counter(run for claim in absent for run in dict.fromkeys(_lacking(claim)))
         most = [f"`{run}`" for run, _ in runs.most_common(3)] + [f"{len(runs) - 3} more"] * (len(runs) > 3)
-        why = f"; the study lacks {_and(most)}, or a number of theirs" if runs else ""
+        why = f"; the study still lacks {_and(most)}" if runs else ""
         parts.append(f"Not run: {_titles(absent)}{why}.")
     if beyond := found["not testable"]:
         parts.append(f"Not testable: {_titles(beyond)}.")
@@ -186,27 +227,30 @@ def _titles(claims: Sequence[Claim]) -> str:
 
 
 def _because(claims: Sequence[Claim], most: int | None = None) -> str:
-    """': in 3 a control was not run, in 2 a network has not learned', the most frequent first."""
+    """': in 3 a control was not run, in 2 a network has not learned', the most frequent first; of one, no number."""
     why = Counter(cause for c in claims for pattern, cause in CAUSES.items() if re.search(pattern, c["reason"]))
-    return ": " + ", ".join(f"in {n} {cause}" for cause, n in why.most_common(most)) if why else ""
+    said = [f"in {n} {cause}" if len(claims) > 1 else cause for cause, n in why.most_common(most)]
+    return ": " + ", ".join(said) if said else ""
 
 
-def _meaning(found: Found) -> str:
+def _meaning(paper: str, found: Found) -> str:
     """What that does and does not say about the paper, by what was decided."""
     confirmed, refuted = bool(found["confirmed"]), bool(found["refuted"])
     if confirmed and refuted:
-        said = "What held exists beyond the paper's data, in a size of its own; what was refuted did not carry over"
+        said = f"What held, holds beyond the paper's data too, in a size of its own; what was refuted {CARRIED}"
     elif confirmed:
-        said = "What held exists beyond the paper's data and networks; of its size there it says nothing"
+        said = "What held, holds on other videos and networks than the paper's; how large it is there, this cannot say"
     elif refuted:
-        said = "What was refuted did not carry over to stand-in videos and small networks; the paper's own may differ"
+        said = f"What was refuted {CARRIED}; on the paper's own data it may hold"
     elif found["smaller than printed"] or found["inconclusive"]:
-        said = "That is for no claim and against none: differences of this size are within what seeds and people change"
+        said = f"None of that is for or against {paper}: seeds and people alone change this much"
+    elif len(found["not run"]) + len(found["not testable"]) == sum(map(len, found.values())):
+        said = f"So far the study says nothing for or against {paper}"
     else:
-        said = "That speaks of this bench and neither for nor against the paper"
+        said = f"That speaks of this bench, and neither for nor against {paper}"
     every = [claim for claims in found.values() for claim in claims]
-    odd = [f"{c['title']} ({c['printed_holds']})" for c in every if len(set(c["printed_holds"].split(" of "))) > 1]
-    own = f". The paper's own printed numbers do not bear out every comparison of {_and(odd)}" if odd else ""
+    odd = [f"{c['title']}, {c['printed_holds']}" for c in every if len(set(c["printed_holds"].split(" of "))) > 1]
+    own = f". In the paper's own tables not every comparison of a claim holds: {_and(odd)}" if odd else ""
     return f"{said}{own}."
 
 

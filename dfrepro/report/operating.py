@@ -43,10 +43,17 @@ class Threshold:
         """As a probability."""
         return float(expit(self.margin))
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % of the share of reals of its kind that pass (Wilson): what so few can say."""
+        ends = binomtest(self.passed, self.reals).proportion_ci(method="wilson")
+        return float(ends.low), float(ends.high)
+
     def __str__(self) -> str:
+        low, high = self.interval
         return (
             f"the threshold that lets {self.share:.0%} of validation reals pass as fake "
-            f"(P(fake) above {self.score:.3f}; {self.passed} of {self.reals} pass)"
+            f"(P(fake) above {self.score:.3f}; {self.passed} of {self.reals} pass, [{low:.2f}, {high:.2f}])"
         )
 
 

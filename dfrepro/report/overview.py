@@ -1,7 +1,7 @@
 """The overview of all claims: the paper's effect and ours side by side, by paper."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 PAPERS = NAMES
 COLOURS = dict(zip(VERDICTS, ("#2e8b57", "#c0392b", "#8e44ad", "#d79b00", "#4a6fa5", "#8c8c8c", "#bdbdbd")))
 CLOSER = 3  # claims that are looked at seed by seed
+WIDTH = 5.6  # inches: legible at the width of a phone
 LINEAR = 0.01  # |effects| below it are drawn linearly, above it logarithmically: claims differ in unit and size
 TICKS = (-1, -0.1, -0.01, 0, 0.01, 0.1, 1)
 Verdicts = Sequence[Mapping[str, Any]]
@@ -79,25 +80,19 @@ def draw(verdicts: Verdicts, label: str) -> "Figure":
     import matplotlib.pyplot as plt
 
     shown = [v for v in verdicts if v["verdict"] != VERDICTS[-1]]
-    groups = {paper: [v for v in shown if v["paper"] == paper] for paper in ORDER}
-    sides: tuple[tuple[str, ...], ...] = (ORDER[:3], ORDER[3:])
-    columns = [[paper for paper in side if groups[paper]] for side in sides]
-    columns = [column for column in columns if column]
-    if not columns:
+    papers = [paper for paper in ORDER if any(v["paper"] == paper for v in shown)]
+    groups = {paper: [v for v in shown if v["paper"] == paper] for paper in papers}
+    if not groups:
         figure = plt.figure(figsize=(6, 1))
         figure.text(0.5, 0.5, "No claim has been judged yet.", ha="center", va="center")
         return figure
-    rows = [sum(len(groups[paper]) + 2 for paper in column) for column in columns]
-    figure = plt.figure(figsize=(6 * len(columns), 0.31 * max(rows) + 1.1))
-    outer = figure.add_gridspec(1, len(columns))
-    for number, column in enumerate(columns):
-        spare = max(rows) - sum(len(groups[paper]) + 2 for paper in column)
-        heights = [len(groups[paper]) + 2 for paper in column] + ([spare] if spare else [])
-        inner = outer[0, number].subgridspec(len(heights), 1, height_ratios=heights)
-        for row, paper in enumerate(column):
-            _panel(figure.add_subplot(inner[row, 0]), PAPERS[paper], groups[paper], _reach(shown))
-        figure.axes[-1].set_xlabel("effect, positive as claimed, in the claim's unit (mostly AUC)")
-    figure.legend(handles=_legend(label), loc="outside lower center", ncols=3)
+    heights = [len(group) + 1.5 for group in groups.values()]
+    size = WIDTH, 0.22 * sum(heights) + 1.4
+    figure, axes = plt.subplots(len(groups), 1, figsize=size, height_ratios=heights, squeeze=False)
+    for axis, (paper, group) in zip(axes[:, 0], groups.items()):
+        _panel(axis, PAPERS[paper], group, _reach(shown))
+    axes[-1, 0].set_xlabel(f"effect, positive as claimed (mostly AUC; {label})")
+    figure.legend(handles=_legend({v["verdict"] for v in shown}), loc="outside lower center", ncols=2)
     return figure
 
 
@@ -115,8 +110,8 @@ def _panel(axis: "Axes", title: str, group: Verdicts, reach: float) -> None:
         if printed is not None:
             axis.plot(printed, y, "D", mfc="white", mec=plots.INK, ms=5.5, zorder=3)
         if ours is None:
-            axis.text(1.01, y, verdict["verdict"], transform=axis.get_yaxis_transform(), color="0.5", fontsize=8,
-                      ha="left", va="center", style="italic")  # fmt: skip
+            axis.text(0.99, y, verdict["verdict"], transform=axis.get_yaxis_transform(), color="0.5", fontsize=9,
+                      ha="right", va="center", style="italic")  # fmt: skip
             continue
         if verdict["interval"]:
             axis.plot(verdict["interval"], [y, y], c=colour, lw=2, solid_capstyle="butt", zorder=2)
@@ -124,19 +119,23 @@ def _panel(axis: "Axes", title: str, group: Verdicts, reach: float) -> None:
         axis.plot(ours, y, "o", mfc=colour if whole else "white", mec=colour, ms=6, zorder=4)
     axis.set_xscale("symlog", linthresh=LINEAR, linscale=0.7)
     axis.set_xlim(-reach, reach)
-    axis.set_xticks(TICKS, [f"{tick:+g}" if tick else "0" for tick in TICKS], fontsize=8)
+    axis.set_xticks(TICKS, [f"{tick:+g}" if tick else "0" for tick in TICKS], fontsize=10)
+    axis.grid(axis="x", c="0.9", lw=0.8)
+    axis.set_axisbelow(True)
     axis.minorticks_off()
-    axis.set_yticks(range(len(group)), [verdict["id"].partition("-C")[2] for verdict in group], fontsize=9)
+    axis.set_yticks(range(len(group)), [verdict["id"].partition("-C")[2] for verdict in group], fontsize=10)
     axis.set(ylim=(len(group) - 0.4, -0.6), title=title)
     axis.tick_params(axis="y", length=0)
     axis.spines["left"].set_visible(False)
 
 
-def _legend(label: str) -> list[Any]:
+def _legend(shown: Collection[str]) -> list[Any]:
     from matplotlib.lines import Line2D
 
     paper = Line2D([], [], marker="D", ls="", mfc="white", mec=plots.INK, label="paper")
     ours = [
-        Line2D([], [], marker="o", lw=2, c=COLOURS[name], label=f"study ({label}): {name}") for name in VERDICTS[:5]
+        Line2D([], [], marker="o", lw=2, c=COLOURS[name], mfc=COLOURS[name] if name in JUDGED else "white", label=name)
+        for name in VERDICTS[:5]
+        if name in shown
     ]
     return [paper, *ours]

@@ -40,12 +40,13 @@ def heat_maps(tables: dict[str, pd.DataFrame], *, vmin: float = 0.3, vmax: float
     import matplotlib.pyplot as plt
     import seaborn as sns
 
-    figure, axes = plt.subplots(1, len(tables), figsize=(4.4 * len(tables) + 0.6, 4.1), sharey=True)
+    figure, axes = plt.subplots(1, len(tables), figsize=(2.9 * len(tables) + 0.8, 3.4), sharey=True)
     for axis, (title, table) in zip(np.atleast_1d(axes), tables.items()):
         last = axis is np.atleast_1d(axes)[-1]
         sns.heatmap(table, ax=axis, vmin=vmin, vmax=vmax, cmap="crest", annot=True, fmt=".2f", square=True,
-                    linewidths=1.5, cbar=last, cbar_kws={"label": label, "shrink": 0.8})  # fmt: skip
-        axis.set(title=title, xlabel="tested on", ylabel="trained on")
+                    linewidths=1.5, annot_kws={"size": 10}, cbar=last,
+                    cbar_kws={"label": label, "shrink": 0.8})  # fmt: skip
+        axis.set(title=title, xlabel="tested on", ylabel="" if axis.get_subplotspec().colspan.start else "trained on")
         axis.tick_params(length=0, rotation=0)
     return figure
 
@@ -123,5 +124,5 @@ def effect(mean: float | None, interval: Sequence[float] | None, digits: int = 3
     """'+.042 [+.010, +.075]': an effect with its interval, as every table of the workbook shows it."""
     if mean is None:
         return ""
-    bounds = " [{:+.{d}f}, {:+.{d}f}]".format(*interval, d=digits) if interval else ""
-    return f"{mean:+.{digits}f}{bounds}"
+    bounds = " [{:+z.{d}f}, {:+z.{d}f}]".format(*interval, d=digits) if interval else ""
+    return f"{mean:+z.{digits}f}{bounds}"

@@ -5,10 +5,12 @@ laptop scale; a test holds them in step. The pictures are the notebooks' figures
 claims' from the study too.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from PIL import Image
 
 from dfrepro.errors import WorkbookError
@@ -42,6 +44,12 @@ def source(root: Path = ROOT) -> Path:
     return study if study.exists() else root / "results" / "laptop" / "claims.json"
 
 
+def levels(root: Path = ROOT) -> pd.DataFrame | None:
+    """One network's AUC under protocols, of the committed run at laptop scale (notebook 09), where it is there."""
+    path = root / "results" / "laptop" / "protocol" / "erm-ffpp.csv"
+    return pd.read_csv(path) if path.exists() else None
+
+
 def write(root: Path = ROOT) -> None:
     """Bring README.md's counts and both pages into step. Raises WorkbookError where the comments are not there."""
     path = root / "README.md"
@@ -53,7 +61,7 @@ def write(root: Path = ROOT) -> None:
     _, _, after = rest.partition(END)
     with atomic_file(path) as partial:
         partial.write_text(f"{before}{BEGIN}\n{counts(written)}{END}{after}", encoding="utf-8")
-    for name, said in (("claims.md", page(written)), ("learned.md", learned.page(written))):
+    for name, said in (("claims.md", page(written)), ("learned.md", learned.page(written, levels(root)))):
         with atomic_file(root / "docs" / name) as partial:
             partial.write_text(said, encoding="utf-8")
 
@@ -80,7 +88,10 @@ def counts(written: Mapping[str, Any]) -> str:
     lines = ["|paper|" + "|".join(VERDICTS) + "|", "|---|" + "--:|" * len(VERDICTS)]
     for paper, title in learned.TITLES.items():
         found = [claim["verdict"] for claim in written["claims"] if claim["paper"] == paper]
-        lines.append(f"|{title}|" + "|".join(str(found.count(verdict)) for verdict in VERDICTS) + "|")
+        anchor = re.sub(r"[^\w-]", "", title.lower().replace(" ", "-"))
+        lines.append(
+            f"|[{title}](docs/claims.md#{anchor})|" + "|".join(str(found.count(verdict)) for verdict in VERDICTS) + "|"
+        )
     said = [f"- {learned.line(paper, written['claims'])}" for paper in learned.TITLES]
     return "\n".join([*lines, "", *said, ""])
 

@@ -21,12 +21,15 @@ from dfrepro.report.verdict import VERDICTS
 
 DASH = "–"
 UNJUDGED = VERDICTS[-2:]  # not testable, not run
+NOTHING: Mapping[str, Any] = {"effect": None, "interval": None, "verdict": ""}
+Claims = Sequence[Mapping[str, Any]]
 NOT_RUN = VERDICTS[-1]
 WORDS = {"auc": "AUC", "eer": "EER", "ffpp": "FF++", "cdf": "CDF", "dfd": "DFD", "dfdc": "DFDC", "dfdcp": "DFDCP",
          "wdf": "WDF", "ffiw": "FFIW", "diff": "DiFF", "fs": "FS", "fe": "FE", "pim": "PIM", "rgb": "RGB",
          "alpha": "α", "beta": "β", "plus": "+"}  # fmt: skip
 INTERVAL = re.compile(r"(.+?) (\[.+\])")
 NUMBER = re.compile(r"[-+−–]?[\d.,]*( \[.*\])?%?")
+SHORT, LONG = 12, 60  # characters: up to these a cell is one line, and a few lines of a narrow column
 
 
 @dataclass(frozen=True)
@@ -86,17 +89,21 @@ def shown(value: Any) -> str:
         return ", ".join(map(str, value)) or DASH
     if value is None or pd.isna(value):
         return DASH
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    return f"{value:z.3f}" if isinstance(value, float) else str(value)
 
 
 def _cell(text: str, span: int = 1, quiet: bool = False) -> str:
-    """A number and its interval are two lines, the second small; a verdict has its colour."""
-    inner = "<br>".join(_line(line) for line in text.split("\n"))
+    """A number and its interval are two lines, the second small; a verdict has its colour; no text is a thread."""
+    lines = text.split("\n")
+    inner = "<br>".join(map(_line, lines))
     if text in COLOURS:
         inner = f'<b style="color:{COLOURS[text]}">{inner}</b>'  # type: ignore[index]
-    align = "right" if all(map(NUMBER.fullmatch, text.split("\n"))) else "left"
-    rows = f' rowspan="{span}"' if span > 1 else ""
-    return f'<td{rows} style="text-align:{align};vertical-align:top{";color:gray" if quiet else ""}">{inner}</td>'
+    numbers, rows = all(map(NUMBER.fullmatch, lines)), f' rowspan="{span}"' if span > 1 else ""
+    style = f"text-align:{'right' if numbers else 'left'};vertical-align:top" + ";color:gray" * quiet
+    if not any(map(INTERVAL.fullmatch, lines)):
+        narrow = max(map(len, lines)) <= SHORT or text in COLOURS
+        style += ";white-space:nowrap" if narrow else f";min-width:{8 if len(text) <= LONG else 16}em"
+    return f'<td{rows} style="{style}">{inner}</td>'
 
 
 def _line(text: str) -> str:
@@ -107,7 +114,7 @@ def _line(text: str) -> str:
 # --- claims ---------------------------------------------------------------------------------------------------------
 
 
-def findings(verdicts: Sequence[Mapping[str, Any]], why: str, source: str = "study") -> Table:
+def findings(verdicts: Claims, why: str, source: str = "study") -> Table:
     """What the study, or another `source`, says of claims: a row each that was judged; the others in notes."""
     rows = [
         {"claim": v["title"], "statement": v["statement"], "paper": effect(v["printed_effect"], None),
@@ -123,27 +130,43 @@ def findings(verdicts: Sequence[Mapping[str, Any]], why: str, source: str = "stu
 
 
 def comparisons(
-    here: Sequence[Mapping[str, Any]], study: Sequence[Mapping[str, Any]], *, label: str, why: str
-) -> Table:
-    """The cells of claims as this clone has them, beside the study's; those that nobody has measured are in a note."""
-    of_study = {(claim["id"], cell["name"]): cell for claim in study for cell in claim["cells"]}
+    here: Claims, study: Claims, former: Claims = (), *, label: str, why: str
+) -> Table:  # fmt: skip
+    """The cells of claims as this clone has them, beside the study's, or the former study's where it has none.
+
+    Those that nobody has measured are in a note.
+    """
+    of_study, of_former = (
+        {(claim["id"], cell["name"]): cell for claim in claims for cell in claim["cells"]}
+        for claims in ([c for c in study if not c.get("former")], [*former, *(c for c in study if c.get("former"))])
+    )
+    decided = {claim["title"] for claim in study if claim["verdict"] != NOT_RUN}
     rows, waiting = [], Counter[str]()
     for claim in here:
         for cell in claim["cells"]:
-            studied = of_study.get((claim["id"], cell["name"]), {"effect": None, "interval": None, "verdict": ""})
-            if cell["effect"] is None and studied["effect"] is None:
+            key = claim["id"], cell["name"]
+            found = of_study.get(key, NOTHING)
+            before = of_former.get(key, NOTHING) if found["effect"] is None else NOTHING
+            if cell["effect"] is found["effect"] is before["effect"] is None:
                 waiting[claim["title"]] += 1
                 continue
+            says = (before if found["effect"] is None else found)["verdict"] if claim["title"] in decided else ""
             rows.append({
                 "claim": claim["title"], "comparison": cell["name"], "paper": effect(cell["printed"], None),
-                f"study ({label}) [95 %]": effect(studied["effect"], studied["interval"]),
-                f"this clone ({label})": effect(cell["effect"], cell["interval"]),
-                "study says": "" if studied["verdict"] == NOT_RUN else studied["verdict"],
+                "study [95 %]": effect(found["effect"], found["interval"]),
+                "former study [95 %]": effect(before["effect"], before["interval"]),
+                "this clone [95 %]": effect(cell["effect"], cell["interval"]),
+                "study says": "" if says == NOT_RUN else says,
             })  # fmt: skip
-    counted = ", ".join(f"{number} of {title}" for title, number in waiting.items())
-    notes = (f"Comparisons that are not measured yet: {counted}. {why}",) if waiting else ()
+    notes = []
+    if open_ := [claim["title"] for claim in here if claim["title"] not in decided]:
+        notes.append(f"The study has not judged yet: {', '.join(open_)}. {why}")
+    if waiting:
+        counted = ", ".join(f"{number} of {title}" for title, number in waiting.items())
+        notes.append(f"Comparisons that nobody has measured yet: {counted}.")
     frame = pd.DataFrame(rows)
-    return Table(frame[[name for name in frame if frame[name].any()]], notes, merged=1)
+    caption = f"Effects, positive as the paper claims; ours on {label} videos"
+    return Table(frame[[name for name in frame if frame[name].any()]], tuple(notes), caption, merged=1)
 
 
 # --- a paper's table beside ours ------------------------------------------------------------------------------------
@@ -167,11 +190,12 @@ def comparison(cells: pd.DataFrame, *, label: str, why: str, absent: Collection[
         values = part.set_index("column")
         lines.append(
             {titled(key): str(part[key].iloc[0]) for key in about["keys"]}
-            | {"source": _source(part, label)}
+            | {"source": _source(part)}
             | {titled(name): _value(values, name, about) for name in columns}
         )
     title = ": ".join(filter(None, (about.get("source", ""), about["title"])))
     title += ", in percent" if columns and set(columns) <= set(about["percent"]) else ""
+    title += f" (ours on {label} videos)" if ours else ""
     frame = pd.DataFrame(lines)
     return Table(frame, _notes(cells, columns, ours, why, absent), title, len(about["keys"]))
 
@@ -181,12 +205,12 @@ def titled(name: str) -> str:
     return " ".join(WORDS.get(word, word) for word in name.split("_"))
 
 
-def _source(part: pd.DataFrame, label: str) -> str:
+def _source(part: pd.DataFrame) -> str:
     source, seeds = part["source"].iloc[0], sorted(set(part["seeds"]))
     if source == PAPER:
         return PAPER
     many = f"{seeds[0]}–{seeds[-1]} seeds" if len(seeds) > 1 else f"{seeds[0]} seed" + ("s" if seeds[0] > 1 else "")
-    return f"{NAMES[source]} ({label}, {many})"
+    return f"{NAMES[source]}, {many}"
 
 
 def _value(values: pd.DataFrame, name: str, about: dict[str, Any]) -> str:
@@ -196,8 +220,8 @@ def _value(values: pd.DataFrame, name: str, about: dict[str, Any]) -> str:
     if one["source"] == PAPER:
         return f"{one['value']:.2f}" if percent else f"{one['value']:.4f}".rstrip("0").ljust(4, "0")
     digits = 1 if percent else 3
-    interval = f" [{one['low']:.{digits}f}, {one['high']:.{digits}f}]" if pd.notna(one["low"]) else ""
-    return f"{one['value']:.{digits}f}{interval}"
+    interval = f" [{one['low']:z.{digits}f}, {one['high']:z.{digits}f}]" if pd.notna(one["low"]) else ""
+    return f"{one['value']:z.{digits}f}{interval}"
 
 
 def _named(keys: Mapping[str, Any]) -> str:

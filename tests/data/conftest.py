@@ -10,6 +10,7 @@ import pytest
 from skimage.data import astronaut
 
 from dfrepro.data.layouts.base import Video
+from dfrepro.data.media import equally_spaced, open_media
 
 PORTRAIT = astronaut()[0:300, 80:380]  # one face of about 100 pixels, (300, 300, 3) RGB
 FACE = np.array([150.0, 105.0])  # its centre, x and y, in PORTRAIT
@@ -57,6 +58,25 @@ def scene(faces: Iterable[tuple[float, float, float]], height: int = 320, width:
 def moving_face(n: int, height: int = 320, width: int = 480) -> list[np.ndarray]:
     """`n` frames in which one face drifts from left to right."""
     return [scene([(150 + 180 * i / max(n - 1, 1), 150, 1.0)], height, width) for i in range(n)]
+
+
+def side_by_side(path: Path, *sources: tuple[Path, int], n: int = 6) -> Path:
+    """A video of `n` frames in which real videos or pictures stand side by side, each scaled to the height given."""
+    columns = []
+    for source, height in sources:
+        kind = "video" if source.suffix == ".mp4" else "image"
+        with open_media(source, kind) as media:
+            shown = [rgb for _, rgb in media.read(equally_spaced(media.count, n))]
+        width = round(shown[0].shape[1] * height / shown[0].shape[0])
+        small = [cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA) for rgb in shown]
+        columns.append(small * n if kind == "image" else small)
+    tallest = max(height for _, height in sources)
+    frames = [
+        np.hstack([np.pad(rgb, ((0, tallest - len(rgb)), (0, 0), (0, 0)), mode="edge") for rgb in row])
+        for row in zip(*[column[:n] for column in columns])
+    ]
+    even = [rgb[: len(rgb) // 2 * 2, : rgb.shape[1] // 2 * 2] for rgb in frames]
+    return write_video(path, even, options={"crf": "23"})
 
 
 @pytest.fixture

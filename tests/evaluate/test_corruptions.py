@@ -193,6 +193,12 @@ def test_pixelation_by_two_averages_and_interpolates():
     assert np.abs(corrupt(images, "pixelation", 1) - expected).max() <= 1.5
 
 
+def test_a_picture_smaller_than_a_pixelated_pixel_is_one_colour():
+    images = np.random.default_rng(0).integers(0, 256, (2, 5, 5, 3), dtype=np.uint8)
+    small = corrupt(images, "pixelation", 5)
+    assert (small == small[:, :1, :1]).all()
+
+
 def test_jpeg_treats_colour_channels_in_their_order():
     """JPEG keeps luma better than chroma, so a swap of R and B shows on a pure colour pattern."""
     images = np.zeros((1, 32, 32, 3), np.uint8)

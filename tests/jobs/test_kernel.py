@@ -66,7 +66,12 @@ def test_a_notebook_that_is_executed_again_is_the_same_file(p):
     notebook = nbformat.read(places.NOTEBOOKS / "00_data.ipynb", as_version=4)
     bar = "from tqdm.auto import tqdm\nfor _ in tqdm(range(3), desc='a bar'): pass"
     table = "import pandas as pd\npd.DataFrame({'x': [1, 2]})"
-    notebook.cells += [nbformat.v4.new_code_cell(source, id=name) for source, name in ((bar, "bar"), (table, "table"))]
+    slider = (
+        "from uuid import uuid4\nview = {'version_major': 2, 'version_minor': 0, 'model_id': uuid4().hex}\n"
+        "display({'application/vnd.jupyter.widget-view+json': view, 'image/png': 'AA=='}, raw=True)"
+    )
+    cells = {"bar": bar, "table": table, "slider": slider}
+    notebook.cells += [nbformat.v4.new_code_cell(source, id=name) for name, source in cells.items()]
     nbformat.write(notebook, places.NOTEBOOKS / "00_data.ipynb")
     executed, twice = p.artifacts / "notebooks" / "00_data.ipynb", []
     for _ in range(2):

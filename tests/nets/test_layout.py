@@ -143,6 +143,7 @@ HEAVY = {
     "mobilenetv5",
     "naflexvit",
 }  # minutes, gigabytes
+WITHOUT_CAM = {"tnt"}  # its logits depend on no map of the stages that timm names
 SMALL = ("test_", "atto", "femto", "nano", "pico", "xxs", "tiny", "mini", "small", "18", "_s")
 
 
@@ -172,8 +173,13 @@ def test_a_network_of_each_family_trains_and_is_explained_or_says_why_not(family
     slopes = [parameter.grad for parameter in detector.parameters() if parameter.requires_grad]
     assert sum(slope is not None for slope in slopes) > 0.9 * len(slopes)
     with torch.no_grad():
-        detector.backbone.get_classifier().weight.normal_()  # some start at zero
+        for parameter in detector.backbone.get_classifier().parameters():  # its layer may be inside, as CPUBone's
+            parameter.normal_()  # some start at zero
     detector = detector.double().eval()
+    if family in WITHOUT_CAM:
+        with pytest.raises(WorkbookError, match="no Grad-CAM"):
+            grad_cam(detector, images[:1].double())
+        return
     cam = grad_cam(detector, images[:1].double())
     assert cam.shape == (1, size, size)
     assert torch.isfinite(cam).all()
@@ -193,7 +199,7 @@ def by_moving_features(detector, image: torch.Tensor) -> torch.Tensor:
     network, layout = detector.backbone, layout_of(detector.backbone)
     features = network.forward_features(detector.preprocess(image))
     positions = layout.as_map(features)[0].flatten(1).T  # (h w, C)
-    step = 1e-5 / float(positions.abs().mean())
+    step = 1e-5  # of the features: Inception's, untrained, are of the order of 1e9
     rises = []
     for direction in positions:
         both = features.repeat(2, *[1] * (features.ndim - 1))  # up, down

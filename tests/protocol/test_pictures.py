@@ -6,6 +6,7 @@ import pytest
 
 from dfrepro.protocol import pictures
 from dfrepro.protocol.declared import load
+from dfrepro.report.gains import gains
 from dfrepro.report.operating import reliability
 from dfrepro.report.schema import NAMES
 
@@ -25,15 +26,15 @@ def test_every_protocol_but_ours_is_declared_with_what_it_does_otherwise():
 
 
 def test_gains_are_the_papers_printed_differences_of_auc():
-    gained = pictures.gains().set_index("claim")["gain"]
+    gained = gains().set_index("claim")["gain"]
     # FPG, Table 1: the mean over four sets of FPG over its printed runner-up is checked by its claims' own tests
     assert gained["PIM 16"] == pytest.approx(0.023475)
     assert "PIM 9" not in gained  # no effect is printed
-    assert (pictures.summary(pictures.gains())["smallest"] <= pictures.summary(pictures.gains())["largest"]).all()
+    assert (pictures.summary(gains())["smallest"] <= pictures.summary(gains())["largest"]).all()
 
 
 def test_the_picture_has_a_row_a_protocol_in_order_of_its_effect_and_every_gain():
-    gained = pictures.gains()
+    gained = gains()
     above, below = pictures.draw(MOVES, gained, "stand-in").axes
     assert [label.get_text() for label in above.get_yticklabels()] == ["one frame", "aligned"]
     drawn = np.concatenate([line.get_xdata() for line in below.lines if line.get_marker() == "D"])

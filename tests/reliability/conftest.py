@@ -66,6 +66,33 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     return Undisturbed(project, seconds)
 
 
+PIPELINE = (
+    "stages:\n  one:\n    cmd: python -c \"open('out', 'w').write('right' * 999)\"\n    deps: [in]\n    outs: [out]\n"
+)
+
+
+@pytest.fixture(scope="session")
+def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with a pipeline of one stage, run and committed; read-only."""
+    root = tmp_path_factory.mktemp("repository") / "committed"
+    root.mkdir()
+    git(root, "init", "-q")
+    shutil.copy(ROOT / ".gitattributes", root)
+    (root / "in").write_text("in\n")
+    (root / "dvc.yaml").write_text(PIPELINE)
+    assert call(root, "dvc", "init", "-q").returncode == 0
+    assert call(root, "dvc", "repro").returncode == 0
+    git(root, "add", ".")
+    git(root, "commit", "-qm", "run")
+    return root
+
+
+@pytest.fixture
+def repository(committed: Path, tmp_path: Path) -> Path:
+    """A copy of `committed` to break."""
+    return Path(shutil.copytree(committed, tmp_path / "repository"))
+
+
 @pytest.fixture(scope="session")
 def noted() -> Callable[..., None]:
     """Keep the figures of a long test in build/reliability.json, for docs/reliability.md."""
@@ -94,6 +121,12 @@ def make(to: Path) -> Path:
     (to / "notebooks").mkdir()
     nbformat.write(notebook, to / "notebooks" / "00_data.ipynb")
     return to
+
+
+def git(where: Path, *words: str) -> str:
+    """What a git command prints; it must succeed."""
+    own = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+    return subprocess.run(["git", *own, *words], cwd=where, capture_output=True, text=True, check=True).stdout
 
 
 def environment(project: Path) -> dict[str, str]:

@@ -164,36 +164,6 @@ def test_a_stage_below_a_closed_folder_says_so(tiny, project):
 # --- DVC's own files ------------------------------------------------------------------------------------------------
 
 
-def git(where, *words):
-    own = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
-    return subprocess.run(["git", *own, *words], cwd=where, capture_output=True, text=True, check=True).stdout
-
-
-PIPELINE = (
-    "stages:\n  one:\n    cmd: python -c \"open('out', 'w').write('right' * 999)\"\n    deps: [in]\n    outs: [out]\n"
-)
-
-
-@pytest.fixture(scope="module")
-def committed(tiny, tmp_path_factory):
-    """A repository with a pipeline of one stage, run and committed; read-only."""
-    root = tmp_path_factory.mktemp("repository") / "committed"
-    root.mkdir()
-    git(root, "init", "-q")
-    (root / "in").write_text("in")
-    (root / "dvc.yaml").write_text(PIPELINE)
-    dvc(tiny, root, "init", "-q")
-    assert dvc(tiny, root, "repro").returncode == 0
-    git(root, "add", ".")
-    git(root, "commit", "-qm", "run")
-    return root
-
-
-@pytest.fixture
-def repository(committed, tmp_path):
-    return Path(shutil.copytree(committed, tmp_path / "repository"))
-
-
 def dvc(tiny, root, *words):
     return tiny.call(root, "dvc", *words)
 
@@ -228,8 +198,8 @@ def test_dvc_goes_on_after_a_cut_lock_was_mended_and_runs_nothing_again(tiny, re
     assert dvc(tiny, repository, "repro").returncode != 0  # by itself it does not
     assert len(repair(repository)) == 1
     assert "Running stage" not in dvc(tiny, repository, "repro").stdout
-    git(repository, "rm", "-q", "--cached", "dvc.lock")
-    git(repository, "commit", "-qm", "without")
+    tiny.git(repository, "rm", "-q", "--cached", "dvc.lock")
+    tiny.git(repository, "commit", "-qm", "without")
     lock.write_bytes(cut)
     repair(repository)  # nor does git have one: what was done is in the run cache
     assert "is cached - skipping run" in dvc(tiny, repository, "repro").stdout
@@ -265,9 +235,9 @@ def test_without_git_what_is_left_of_a_lock_stays_where_it_is(cut, monkeypatch):
     assert (cut / "dvc.lock").read_bytes() == before
 
 
-def test_a_lock_that_git_never_had_is_kept_under_another_name(cut):
-    git(cut, "rm", "-q", "--cached", "dvc.lock")
-    git(cut, "commit", "-qm", "without")
+def test_a_lock_that_git_never_had_is_kept_under_another_name(tiny, cut):
+    tiny.git(cut, "rm", "-q", "--cached", "dvc.lock")
+    tiny.git(cut, "commit", "-qm", "without")
     before = (cut / "dvc.lock").read_bytes()
     assert "kept as dvc.lock.damaged" in repair(cut)[0]
     assert (cut / "dvc.lock.damaged").read_bytes() == before

@@ -10,6 +10,7 @@ from dfrepro.files import ROOT
 from dfrepro.report import learned, readme
 from dfrepro.report.claims import as_dict
 from dfrepro.report.evidence import Evidence
+from dfrepro.report.gains import gains
 from dfrepro.report.schema import Acts, Cell, Claim, Control, Operand, PositiveControl
 from dfrepro.report.verdict import VERDICTS, judge
 
@@ -85,23 +86,23 @@ def test_all_verdicts_together_are_six_sentences_that_count_them(claims):
     told = learned.sentences("pel", claims(*PLANTED))
     assert len(told) == 6
     each = "1 confirmed, 1 refuted, 1 smaller than printed, 2 inconclusive, 7 not decidable here, 1 not testable"
-    assert told[0] == f"Of the 14 claims of PEL: {each} and 1 not run."
+    assert told[0] == f"Of 14 claims of PEL: {each} and 1 not run."
 
 
 @pytest.mark.parametrize(("number", "said"), [
     (1, "Confirmed: **PEL 1**, “It holds (1)”: +0.104 [+0.0"),
     (2, "Refuted here: **PEL 2**, “It holds (2)”: -0.104 [-0.1"),
-    (3, "Smaller than printed, and not told from nothing: PEL 3: +0.000 [-0.0"),
-    (4, "Inconclusive: PEL 4: +0.020 [-0.253, +0.2"),
-    (5, "in 1 a control without the method's idea gains as much"),
-    (6, "Not decidable here, PEL 6: in 1 a baseline is close to chance; PEL 6 would read +0."),
-    (7, "in 1 a baseline leaves no room for a gain"),
-    (8, "in 1 the module under test hardly acts"),
-    (9, "in 1 a number that a gate needs was not kept"),
-    (10, "in 1 a positive control fails"),
-    (11, "in 1 a control was not run"),
-    (12, "in 1 a control was not run"),
-    (13, "Not run: PEL 13; the study lacks `gone` and `lost`, or a number of theirs."),
+    (3, "Smaller than printed, and not told from nothing: **PEL 3**, “It holds (3)”: +0.000 [-0.0"),
+    (4, "Inconclusive: **PEL 4**, “It holds (4)”: +0.020 [-0.253, +0.2"),
+    (5, ": a control without the method's idea gains as much"),
+    (6, "Not decidable here, PEL 6: a baseline is close to chance; PEL 6 would read +0."),
+    (7, "PEL 7: a baseline leaves no room for a gain"),
+    (8, "PEL 8: the module under test hardly acts"),
+    (9, "PEL 9: a number that a gate needs was not kept"),
+    (10, "PEL 10: a positive control fails"),
+    (11, "PEL 11: a control was not run"),
+    (12, "PEL 12: a control was not run"),
+    (13, "Not run: PEL 13; the study still lacks `gone` and `lost`."),
     (14, "Not testable: PEL 14."),
 ])  # fmt: skip
 def test_a_verdict_is_told_with_its_numbers_and_its_cause(claims, number, said):
@@ -113,7 +114,7 @@ def test_a_network_that_has_not_learned_is_a_cause(planted):
     unlearned = planted({"far": [0.6] * 5}, dataset="train", metric="validation_auc")
     evidence = Evidence(pd.concat([planted(RUNS), unlearned]))
     claim = Claim(id="P2-C1", source="here", statement="It holds.", cells=(cell("far", "close"),))
-    assert "in 1 a network has not learned" in " ".join(learned.sentences("pel", [as_dict(judge(claim, evidence))]))
+    assert "PEL 1: a network has not learned" in " ".join(learned.sentences("pel", [as_dict(judge(claim, evidence))]))
 
 
 def test_the_numbers_are_those_of_the_verdict_and_of_the_paper(claims):
@@ -137,8 +138,9 @@ def test_of_many_claims_that_decide_nothing_the_first_is_named(claims):
 
 
 @pytest.mark.parametrize(("numbers", "said"), [
-    ((1,), "exists beyond the paper's data"), ((2,), "did not carry over"), ((1, 2), "what was refuted did not carry"),
-    ((4,), "within what seeds and people change"), ((6, 13), "neither for nor against the paper"),
+    ((1,), "holds on other videos and networks"), ((2,), "did not carry over"),
+    ((1, 2), "what was refuted did not carry"), ((4,), "None of that is for or against PEL"),
+    ((6, 13), "neither for nor against PEL"), ((13, 14), "So far the study says nothing for or against PEL"),
 ])  # fmt: skip
 def test_what_it_says_of_the_paper_follows_from_what_was_decided(claims, numbers, said):
     told = learned.sentences("pel", claims(*numbers))
@@ -148,8 +150,8 @@ def test_what_it_says_of_the_paper_follows_from_what_was_decided(claims, numbers
 
 def test_a_claim_that_the_papers_own_table_contradicts_is_named(claims):
     odd = claims(4)[0] | {"printed_holds": "10 of 12"}
-    assert "do not bear out every comparison of PEL 4 (10 of 12)" in learned.sentences("pel", [odd])[-1]
-    assert "bear out" not in learned.sentences("pel", [odd | {"printed_holds": "12 of 12"}])[-1]
+    assert "not every comparison of a claim holds: PEL 4, 10 of 12." in learned.sentences("pel", [odd])[-1]
+    assert "own tables" not in learned.sentences("pel", [odd | {"printed_holds": "12 of 12"}])[-1]
 
 
 def test_a_paper_without_claims_is_one_sentence(claims):
@@ -158,8 +160,8 @@ def test_a_paper_without_claims_is_one_sentence(claims):
 
 @pytest.mark.parametrize(("numbers", "said"), [
     ((4, 1), "**PEL**: confirmed, “It holds (1)”: +0.104 ["), ((3, 2), "**PEL**: refuted, “It holds (2)”: -0.104 ["),
-    ((6, 9, 13), "of 3 claims 1 are not run, 2 not decidable here (in 1 a baseline is close to chance)."),
-    ((4,), "nothing is decided yet; of 1 claims 0 are not run, 0 not decidable here."),
+    ((6, 9, 13), "nothing is decided yet: 2 not decidable here and 1 not run; in 1 a baseline is close to chance."),
+    ((4,), "nothing is decided yet: 1 inconclusive; PEL 4 reads +0.020 [-0.2"),
 ])  # fmt: skip
 def test_a_line_is_of_the_first_claim_that_was_decided_or_of_what_stood_in_the_way(claims, numbers, said):
     assert said in learned.line("pel", claims(*numbers))
@@ -181,5 +183,20 @@ def test_of_several_reasons_one_is_given_and_the_others_are_counted(claims):
 def test_the_committed_page_is_written_from_the_committed_claims():
     written = json.loads(readme.source().read_text())
     page = (ROOT / "docs" / "learned.md").read_text()
-    assert page == learned.page(written), "run `python -m dfrepro readme`"
-    assert len(re.findall(r"^## \[", page, re.M)) == len({claim["paper"] for claim in written["claims"]})
+    assert page == learned.page(written, readme.levels()), "run `python -m dfrepro readme`"
+    assert len(re.findall(r"^## \[", page, re.M)) == 1 + len({claim["paper"] for claim in written["claims"]})
+
+
+def test_what_protocols_do_is_told_from_the_numbers_of_one_network():
+    rows = {"ours": (0.90, 0.80), "no margin": (0.70, 0.75), "JPEG 60": (0.88, 0.79), "mean probability": (0.90, 0.81)}
+    levels = pd.DataFrame(
+        [(name, dataset, value) for name, values in rows.items() for dataset, value in zip(("a", "b"), values)],
+        columns=["protocol", "dataset", "value"],
+    )
+    moved, printed = learned.of_protocols(levels)
+    assert "4 protocols: its AUC moves by 0.06 to 0.20, on a from 0.700 (no margin) to 0.900" in moved
+    assert "most by crop (-0.125), compression (-0.015) and average (+0.005)." in moved
+    gained = gains()["gain"]
+    below = (gained < 0.06).sum()
+    assert f"Of {len(gained)} printed gains in AUC" in printed
+    assert f" {below} are below" in printed

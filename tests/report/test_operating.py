@@ -33,6 +33,7 @@ def test_a_threshold_lets_the_share_of_validation_reals_pass_and_a_lower_one_mor
     assert (reals >= found.margin).sum() > 100 * share
     assert found.reals == 100
     assert "lets 1% of validation reals" in str(threshold(validation, 0.01))
+    assert threshold(validation, 0.01).interval[0] <= 0.01 <= threshold(validation, 0.01).interval[1]
 
 
 def test_with_few_reals_none_may_pass_and_without_any_there_is_no_threshold():

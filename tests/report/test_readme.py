@@ -28,7 +28,7 @@ def test_every_claim_has_a_row_with_its_reason_and_every_paper_its_counts():
     page = readme.page(written)
     assert "|PIM 9|a \\| b|+0.012|-0.020 [-0.030, -0.010]|3|refuted|so|" in page
     assert "|PIM 1|a \\| b|+0.012||3|not run|so|" in page
-    assert "|PIM, DualFlat|0|1|0|0|0|0|1|" in readme.counts(written)
+    assert "|[PIM, DualFlat](docs/claims.md#pim-dualflat)|0|1|0|0|0|0|1|" in readme.counts(written)
     assert "- **PIM**: refuted, “a | b”: -0.020 [-0.030, -0.010] (printed +0.012)." in readme.counts(written)
 
 

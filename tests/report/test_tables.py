@@ -26,7 +26,8 @@ def test_a_cell_has_one_format_and_no_value_is_a_dash(value, text):
 def test_a_row_has_a_line_a_source_and_none_is_empty():
     cells = beside("pim", "VI", {"study": evidence("pim-ffpp"), "here": evidence("pim-ffpp", seeds=1)})
     table = comparison(cells, label="stand-in", why="The study goes on.")
-    assert table.frame["source"].to_list() == ["paper", "study (stand-in, 5 seeds)", "this clone (stand-in, 1 seed)"]
+    assert table.frame["source"].to_list() == ["paper", "study, 5 seeds", "this clone, 1 seed"]
+    assert table.caption.endswith("(ours on stand-in videos)")
     assert set(table.frame["r"]) == {"0.1"}
     assert "not run" not in table._repr_html_()
     assert "–" not in set(table.text.to_numpy().ravel())
@@ -93,12 +94,40 @@ def test_comparisons_have_the_studys_numbers_and_this_clones_in_a_row():
     here, study = [claim(1, "inconclusive", 0.3), claim(2, "not run")], [claim(1, "confirmed", 0.2)]
     table = comparisons(here, study, label="stand-in", why="Half is done.")
     (row,) = table.frame.to_dict("records")
-    assert row["study (stand-in) [95 %]"] == "+0.200"
-    assert row["this clone (stand-in)"] == "+0.300"
+    assert row["study [95 %]"] == "+0.200"
+    assert row["this clone [95 %]"] == "+0.300"
     assert row["study says"] == "confirmed"
-    assert table.notes == ("Comparisons that are not measured yet: 1 of PIM 2. Half is done.",)
+    assert table.notes == (
+        "The study has not judged yet: PIM 2. Half is done.", "Comparisons that nobody has measured yet: 1 of PIM 2.",
+    )  # fmt: skip
     assert "paper" not in comparisons([here[0] | {"cells": [here[0]["cells"][0] | {"printed": None}]}], study, label="",
                                       why="").frame  # fmt: skip
+
+
+def test_where_the_study_has_no_number_the_former_studys_stands_in_a_column_of_its_own():
+    here, study = [claim(1, "not run"), claim(2, "not run")], [claim(1, "not run"), claim(2, "confirmed", 0.2)]
+    former = [claim(1, "refuted", -0.4), claim(2, "refuted", -0.5)]
+    rows = comparisons(here, study, former, label="stand-in", why="").frame.set_index("claim")
+    assert rows["former study [95 %]"].to_list() == ["-0.400", ""]
+    assert rows["study [95 %]"].to_list() == ["", "+0.200"]
+    assert rows["study says"].to_list() == ["", "confirmed"]
+
+
+def test_a_verdict_that_stands_from_the_former_study_is_shown_with_its_number():
+    stands = claim(1, "confirmed", 0.2) | {"former": True}
+    (row,) = comparisons([claim(1, "not run")], [stands], label="stand-in", why="").frame.to_dict("records")
+    assert (row["former study [95 %]"], row["study says"]) == ("+0.200", "confirmed")
+    assert "study [95 %]" not in row
+
+
+def test_a_zero_has_no_sign_of_less():
+    assert shown(-0.0001) == "0.000"
+
+
+def test_long_text_has_room_and_short_text_one_line():
+    long, short = Table(pd.DataFrame({"a": ["many words " * 9], "b": ["PEL 10"]}))._repr_html_().split("</td>")[:2]
+    assert "min-width:16em" in long
+    assert "white-space:nowrap" in short
 
 
 def test_repeated_keys_span_their_rows():

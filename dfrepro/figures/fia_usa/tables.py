@@ -1,13 +1,13 @@
 """FIA-USA's figures and tables (arXiv 2504.04827): drawn from pictures and tables; nothing is measured here."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from dfrepro.report import plots
-from dfrepro.report.beside import HERE, SOURCES, levels
+from dfrepro.report.beside import HERE, PAPER, SOURCES, levels
 from dfrepro.report.evidence import Evidence
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ CORRUPTIONS = {"blur": "Gaussian blur", "blocks": "blocks", "contrast": "contras
 NAMES = {"ae": "autoencoder", "sr": "super-resolution", "none": "as it is"}
 LN2 = float(np.log(2))
 STAGES = ("C2", "C3", "C4", "C5")
+COLUMNS = 7  # of Figure 13's pictures
 
 
 # --- pseudo-fakes -------------------------------------------------------------------------------------------------
@@ -64,7 +65,7 @@ def draw_pseudo_fakes(pairs: Mapping[tuple[str, str], "Pair"], gain: float = 4.0
     import matplotlib.pyplot as plt
 
     kinds, mades = (list(dict.fromkeys(key[i] for key in pairs)) for i in (0, 1))
-    figure, axes = plt.subplots(len(kinds), 3 * len(mades), figsize=(1.3 * 3 * len(mades), 1.4 * len(kinds)))
+    figure, axes = plt.subplots(len(kinds), 3 * len(mades), figsize=(1.02 * 3 * len(mades), 1.08 * len(kinds)))
     for row, kind in zip(axes, kinds):
         for i, made in enumerate(mades):
             pair = pairs[kind, made]
@@ -89,10 +90,10 @@ def draw_ranking(found: "Ranking", best: int = 14, worst: int = 4) -> "Figure":
 
     order = np.argsort(found.errors[0], kind="stable")
     best = min(best, len(order) - worst)
-    columns = 3 + best + worst
-    figure = plt.figure(figsize=(1.12 * columns, 4.6))
-    top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=(1, 1.9))[:, 0]
-    axes = top.subplots(1, columns)
+    rows = -(-(3 + best + worst) // COLUMNS)
+    figure = plt.figure(figsize=(8, 1.3 * rows + 4.8))
+    top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.3 * rows, 4.8))[:, 0]
+    axes = [top.add_subplot(rows, COLUMNS, place) for place in range(1, 4 + best + worst)]
     pictures = [found.pair.real, found.pair.fake, found.pair.mask]
     for axis, picture, title in zip(axes, pictures, ("real R", "fake F", "mask M")):
         axis.imshow(picture, cmap="gray")
@@ -102,7 +103,7 @@ def draw_ranking(found: "Ranking", best: int = 14, worst: int = 4) -> "Figure":
         colour = plots.REAL if channel in found.kept[0] else plots.FAKE
         axis.set_title(f"{found.errors[0][channel]:.3f}", fontsize=9, color=colour)
     _bare(figure, np.atleast_2d(axes))
-    for axis, stage, errors, kept in zip(bottom.subplots(1, len(found.errors)), STAGES, found.errors, found.kept):
+    for axis, stage, errors, kept in zip(bottom.subplots(2, 2).flat, STAGES, found.errors, found.kept):
         _draw_errors(axis, stage, errors, kept)
     return figure
 
@@ -148,7 +149,8 @@ def draw_history(histories: Mapping[str, pd.DataFrame]) -> "Figure":
     import matplotlib.pyplot as plt
 
     titles = {"ce": "Cross-entropy", "pcr": "PCR, Eq. 4", "icr": "ICR, Eq. 6", "skipped": "Pairs that RCR skips"}
-    figure, axes = plt.subplots(1, len(titles), figsize=(12.5, 3.5))
+    figure, grid = plt.subplots(2, 2, figsize=(7.6, 5.6))
+    axes = grid.ravel()
     for axis, (part, title) in zip(axes, titles.items()):
         for (name, history), colour in zip(histories.items(), (plots.REAL, plots.FAKE, "0.45")):
             if part in history:
@@ -172,11 +174,10 @@ def channel_table(printed: pd.DataFrame, found: Mapping[str, tuple[str, list[int
     """Table 7: channels before and after AFFS as printed, and of the networks that stand there at this scale."""
     rows = []
     for (run, (network, before, after)), (_, line) in zip(found.items(), printed.set_index("model").iterrows()):
-        row: dict[str, Any] = {"model": line.name, "run": run, "network here": network}
-        for i, (c, m) in enumerate(zip(before, after), start=2):
-            row[f"C{i} (printed)"] = f"{line[f'c{i}_in']:.0f} → {line[f'c{i}_out']:.0f}"
-            row[f"C{i} (here)"] = f"{c} → {m}"
-        rows.append(row)
+        printed_here = [f"{line[f'c{i}_in']:.0f} → {line[f'c{i}_out']:.0f}" for i in range(2, 2 + len(before))]
+        ours = [f"{c} → {m}" for c, m in zip(before, after)]
+        for source, model, channels in ((PAPER, line.name, printed_here), (plots.NAMES[HERE], network, ours)):
+            rows.append({"run": run, "source": source, "network": model} | dict(zip(STAGES, channels)))
     return pd.DataFrame(rows)
 
 
@@ -192,23 +193,23 @@ def reduction(measured: Mapping[str, Evidence], runs: Mapping[str, str], test: s
 
 
 def draw_reduction(cells: pd.DataFrame, label: str) -> "Figure":
-    """Draw Figure 3: R over the levels of four corruptions, a line a detector with its interval, a row a source."""
+    """Draw Figure 3: R over the levels of four corruptions, a line a detector and source with its interval."""
     import matplotlib.pyplot as plt
 
-    sources = [source for source in SOURCES if (cells.source == source).any()] or [HERE]
-    shape = len(sources), len(CORRUPTIONS)
-    figure, axes = plt.subplots(*shape, figsize=(12, 2.9 * shape[0]), sharey=True, sharex=True, squeeze=False)
-    names = list(cells.detector.unique())
-    for line, source in zip(axes, sources):
-        for axis, (corruption, title) in zip(line, CORRUPTIONS.items()):
-            axis.axhline(0, c="0.6", lw=1, ls=":")
-            for name, colour in zip(names, (plots.REAL, plots.FAKE)):
+    sources = [source for source in SOURCES if (cells.source == source).any()]
+    figure, axes = plt.subplots(2, 2, figsize=(8, 6.4), sharey=True, sharex=True)
+    for axis, (corruption, title) in zip(axes.flat, CORRUPTIONS.items()):
+        axis.axhline(0, c="0.6", lw=1, ls=":")
+        for name, colour in zip(cells.detector.unique(), (plots.REAL, plots.FAKE)):
+            for source in sources:
                 kind = (cells.detector == name) & (cells.corruption == corruption) & (cells.source == source)
-                part = cells[kind]
-                axis.plot(part.level, part.value, "-o", ms=4, c=colour, label=name)
-                axis.fill_between(part.level, part.low, part.high, color=colour, alpha=0.15, lw=0)
-            axis.set(title=title, xlabel="level", xticks=range(1, 6))
-        line[0].set_ylabel(f"change of video AUC, %\n({plots.NAMES[source]}, {label} FF++)")
+                part, style = cells[kind], "--s" if source == HERE else "-o"
+                axis.plot(part.level, part.value, style, ms=4, c=colour, label=f"{name}, {plots.NAMES[source]}")
+                axis.fill_between(part.level, part.low, part.high, color=colour, alpha=0.12, lw=0)
+        axis.set(title=title, xticks=range(1, 6))
+    for axis in axes[-1]:
+        axis.set_xlabel("level")
+    figure.supylabel(f"change of video AUC, % (FF++, {label})", fontsize=11)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 

@@ -43,14 +43,14 @@ def draw_direct(cells: pd.DataFrame, label: str) -> "Figure":
     import matplotlib.pyplot as plt
 
     kinds = [name for name in KINDS.values() if name in set(cells.maps)]
-    figure, axes = plt.subplots(1, 2, figsize=(10, 0.42 * len(kinds) + 1.6), sharey=True)
+    figure, axes = plt.subplots(1, 2, figsize=(8, 0.42 * len(kinds) + 1.6), sharey=True)
     chance = {"pixel AUC": 0.5, "IoU": cells[cells.column == "IoU of a full map"].value.mean()}
     for axis, (column, known) in zip(axes, chance.items()):
         for one in cells[cells.column == column].itertuples():
             place = kinds.index(one.maps) + (0.15 if one.source == HERE else -0.15)
             plots.dots(axis, place, one.source, one.value, (one.low, one.high), one.each if one.seeds > 1 else ())
         axis.axvline(known, c="0.25", lw=1, ls=":")
-        axis.set(title=f"{column} (dotted: a map that knows nothing)", xlim=(0, 1), yticks=range(len(kinds)))
+        axis.set(title=column, xlabel="dotted: a map that knows nothing", xlim=(0, 1), yticks=range(len(kinds)))
         axis.set_yticklabels(kinds)
     axes[0].set_ylim(len(kinds) - 0.5, -0.5)
     shown = [source for source in SOURCES if (cells.source == source).any()]
@@ -63,7 +63,7 @@ def draw_maps(faces: np.ndarray, titles: list[str], maps: dict[str, np.ndarray],
     import matplotlib.pyplot as plt
 
     shape = (1 + len(maps), len(faces))
-    figure, axes = plt.subplots(*shape, figsize=(1.3 * shape[1] + 2.1, 1.38 * shape[0]), squeeze=False)
+    figure, axes = plt.subplots(*shape, figsize=(0.86 * shape[1] + 1.7, 0.95 * shape[0]), squeeze=False)
     top = max(float(values.max()) for values in maps.values()) or 1.0
     for column, title in enumerate(titles):
         axes[0, column].imshow(faces[column])
@@ -95,15 +95,17 @@ def draw_features(rows: pd.DataFrame) -> "Figure":
     shape = max(1, len(models)), max(1, len(sets))
     figure, axes = plt.subplots(*shape, figsize=(4.4 * shape[1], 3.9 * shape[0]), squeeze=False)
     kinds = list(dict.fromkeys(rows.manipulation[rows.label == 1]))
-    colours = dict(zip(kinds, plt.get_cmap("Dark2")(np.arange(len(kinds)))))
+    colours = dict(zip(kinds, plots.PALETTE))
     for line, model in zip(axes, models):
         for axis, name in zip(line, sets):
             part = rows[(rows.model == model) & (rows.dataset == name)]
             for kind, points in part.groupby("manipulation", sort=False):
-                colour = colours[kind] if points.label.iloc[0] else "0.72"
+                colour = colours[kind] if points.label.iloc[0] else "0.6"
                 axis.scatter(points.x, points.y, s=9, color=colour, linewidths=0, label=plots.LABELS.get(kind, kind))
-            axis.set(title=f"{model}: {plots.SETS.get(name, name)}", xticks=[], yticks=[])
-            axis.legend(markerscale=2, fontsize=8, handletextpad=0.1)
+            axis.set(title=f"{model}: {plots.SETS.get(name, name)}", xticks=[], yticks=[], facecolor="#f6f6f4")
+            axis.spines[:].set_visible(False)
+            if model == models[0]:
+                axis.legend(markerscale=2, handletextpad=0.1)
     return figure
 
 
@@ -137,7 +139,7 @@ def draw_losses(curves: pd.DataFrame) -> "Figure | None":
         return None
     figure, axes = plt.subplots(1, len(groups), figsize=(3.6 * len(groups), 3.1), sharey=True, squeeze=False)
     for axis, (lam, curve) in zip(axes[0], groups):
-        for name, label, colour in (("cls", "L_cls", plots.FAKE), ("loc", "L_loc", plots.REAL)):
+        for name, label, colour in (("cls", "$L_{cls}$", plots.FAKE), ("loc", "$L_{loc}$", plots.REAL)):
             axis.plot(curve.epoch, curve[name], "-o", ms=3, c=colour, label=label)
         axis.set(title=f"λ = {lam:g}", xlabel="epoch")
     axes[0, 0].set_ylabel("loss")

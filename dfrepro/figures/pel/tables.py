@@ -100,14 +100,14 @@ def draw_frequencies(face: np.ndarray, coefficients: np.ndarray, ratios: dict[st
     """Draw a face, four of its 64 luma channels (64, h, w), and each manipulation's log2 energy ratio (8, 8)."""
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(2, 5, figsize=(12, 5.4))
+    figure, axes = plt.subplots(2, 5, figsize=(9.6, 4.4))
     axes[0, 0].imshow(face)
     axes[0, 0].set_title("a fake")
     for axis, (u, v) in zip(axes[0, 1:], ((0, 0), (0, 1), (2, 2), (6, 6))):
         channel = coefficients[8 * u + v]
         top = float(np.quantile(np.abs(channel), 0.99))
         axis.imshow(channel, cmap="gray", vmin=-top, vmax=top)
-        axis.set_title(f"frequency ({u}, {v})")
+        axis.set_title(f"frequency ({u}, {v})", fontsize=11)
     top = max(float(np.abs(ratio).max()) for ratio in ratios.values()) or 1.0
     for axis, (name, ratio) in zip(axes[1], ratios.items()):
         drawn = axis.imshow(ratio, cmap="RdBu_r", vmin=-top, vmax=top)
@@ -131,8 +131,8 @@ def draw_maps(
     import matplotlib.pyplot as plt
 
     shape = (1 + len(maps), len(faces))
-    figure, axes = plt.subplots(*shape, figsize=(1.45 * shape[1] + 1.2, 1.6 * shape[0]), squeeze=False)
-    rows = {"face, true mask": None, **maps}
+    figure, axes = plt.subplots(*shape, figsize=(1.05 * shape[1] + 1.1, 1.15 * shape[0]), squeeze=False)
+    rows = {"face": None, **maps}
     for line, (name, values) in zip(axes, rows.items()):
         for column, axis in enumerate(line):
             axis.imshow(faces[column] if values is None else faces[column].mean(-1), cmap="gray")
@@ -160,7 +160,8 @@ def draw_sweep(swept: pd.DataFrame, label: str) -> "Figure":
     import matplotlib.pyplot as plt
     from matplotlib.lines import Line2D
 
-    figure, axes = plt.subplots(1, len(CORRUPTIONS), figsize=(4.3 * len(CORRUPTIONS), 4), sharey=True)
+    figure, grid = plt.subplots(2, 2, figsize=(7.4, 6), sharey=True)
+    axes, spare = grid.flat[:3], grid.flat[3]
     arms, lacking = [run for run in ARMS if run in set(swept["run"])], False
     for axis, (corruption, title) in zip(axes, CORRUPTIONS.items()):
         axis.axvline(PAPERS_LEVEL, c="0.88", lw=7, zorder=0)
@@ -174,11 +175,13 @@ def draw_sweep(swept: pd.DataFrame, label: str) -> "Figure":
             lacking |= bool(without)
             axis.plot(without, [0.5] * len(without), "x", ms=17 - 3 * number, mew=2, c=COLOURS[run])
         axis.set(title=title, xlabel="level (0: as it is; grey: Table 3's)", xticks=range(6))
-    axes[0].set_ylabel(f"frame AUC with 95 % interval\n({'study, ' if STUDY in set(swept.source) else ''}{label})")
+    whose = "study, " if STUDY in set(swept.source) else "this clone, "
+    figure.supylabel(f"frame AUC with 95 % interval ({whose}{label})", fontsize=11)
     handles = axes[0].get_legend_handles_labels()[0]
     if lacking:
         handles.append(Line2D([], [], ls="", marker="x", ms=8, mew=2, c="0.4", label="no AUC: one score for all"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=6)
+    spare.set_axis_off()
+    spare.legend(handles=handles, loc="center", fontsize=11)
     return figure
 
 
@@ -190,9 +193,10 @@ def draw_lifts(found: pd.DataFrame, label: str) -> "Figure":
     import matplotlib.pyplot as plt
 
     panels = [(m, s) for m in MODULES for s in STREAMS if ((found["module"] == m) & (found["stream"] == s)).any()]
-    figure, axes = plt.subplots(1, max(len(panels), 1), figsize=(3.4 * max(len(panels), 1) + 1, 3.2), sharey=True)
+    shape = max(1, -(-len(panels) // 2)), 2
+    figure, axes = plt.subplots(*shape, figsize=(7.4, 2.7 * shape[0] + 0.4), sharey=True, squeeze=False)
     names = sorted(set(found["manipulation"]), reverse=True)
-    for axis, (module, stream) in zip(np.atleast_1d(axes), panels):
+    for axis, (module, stream) in zip(axes.flat, panels):
         axis.axvline(1, c="0.6", lw=1, ls=":")
         for side, colour, shift in (("real", plots.REAL, -0.12), ("fake", plots.FAKE, 0.12)):
             part = found[(found["module"] == module) & (found["stream"] == stream) & (found["side"] == side)]
@@ -200,8 +204,9 @@ def draw_lifts(found: pd.DataFrame, label: str) -> "Figure":
             mean, error = by_face.mean().reindex(names), by_face.sem().reindex(names).fillna(0)
             axis.errorbar(mean, np.arange(len(names)) + shift, xerr=2 * error, fmt="o", c=colour, label=side)
         axis.set(yticks=range(len(names)), yticklabels=[plots.LABELS.get(name, name) for name in names])
-        axis.set_title(f"{MODULES[module]}\n{STREAMS[stream]} stream", fontsize=10)
-        axis.set_xlabel("energy in the mask over its area")
-    handles, sides = np.atleast_1d(axes)[-1].get_legend_handles_labels()
-    figure.legend(handles[::-1], sides[::-1], title=label, loc="outside right center", fontsize=10)
+        axis.set_title(f"{MODULES[module]}, {STREAMS[stream]}", fontsize=11)
+        axis.locator_params(axis="x", nbins=5)
+    figure.supxlabel(f"energy in the mask over its area ({label})", fontsize=11)
+    handles, sides = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles[::-1], sides[::-1], loc="outside upper right", ncols=2)
     return figure

@@ -27,12 +27,14 @@ def draw_rise(curves: dict[str, pd.DataFrame]) -> "Figure":
     """Draw the loss against r for each network: along γ, along Eq. 11's line, and along random directions."""
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, len(curves), figsize=(4.6 * len(curves), 3.6), sharey=True)
+    figure, axes = plt.subplots(1, len(curves), figsize=(4 * len(curves), 3.4), sharey=True)
     for axis, (name, curve) in zip(np.atleast_1d(axes), curves.items()):
         axis.plot(curve.r, curve.gradient, c=plots.FAKE, marker="o", ms=4, label="along γ (PIM's Δ)")
         axis.plot(curve.r, curve.linear, c=plots.FAKE, ls="--", lw=1, label="first order, L + r‖γ‖ (Eq. 11)")
         axis.plot(curve.r, curve.random, c="0.45", marker="s", ms=3, label="random directions, same norm")
-        axis.set(title=name, xlabel="r", ylabel="loss on test faces" if axis is np.atleast_1d(axes)[0] else "")
+        rise = curve.gradient.iloc[-1] - curve.gradient.iloc[0]
+        axis.set(title=f"{name}: {rise:+.2f} at r = {curve.r.iloc[-1]:g}", xlabel="r")
+    np.atleast_1d(axes)[0].set_ylabel("loss on test faces")
     np.atleast_1d(axes)[0].legend(fontsize=9)
     return figure
 
@@ -60,7 +62,7 @@ def draw_sweep(tables: dict[str, tuple[pd.DataFrame, str]], label: str, measured
     """
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, len(tables), figsize=(5 * len(tables), 3.6), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, len(tables), figsize=(4 * len(tables), 3.6), sharey=True, squeeze=False)
     shown = {PAPER: True}
     for axis, (title, (cells, column)) in zip(axes[0], tables.items()):
         rows = cells.drop_duplicates("row").set_index("row").sort_index()
@@ -148,11 +150,11 @@ def draw_cams(faces: np.ndarray, titles: list[str], cams: dict[str, np.ndarray])
 
     top = max(float(np.quantile(maps, 0.995)) for maps in cams.values()) or 1.0
     shape = (1 + len(cams), len(faces))
-    figure, axes = plt.subplots(*shape, figsize=(1.25 * shape[1] + 1, 1.4 * shape[0]))
+    figure, axes = plt.subplots(*shape, figsize=(0.9 * shape[1] + 0.9, 1.05 * shape[0]))
     drawn: Any = None
     for column, (face, title) in enumerate(zip(faces, titles)):
         axes[0, column].imshow(face)
-        axes[0, column].set_title(title, fontsize=9, loc="center")
+        axes[0, column].set_title(title, fontsize=10, loc="center")
         for row, (name, maps) in enumerate(cams.items(), start=1):
             axes[row, column].imshow(face.mean(-1), cmap="gray")
             drawn = axes[row, column].imshow(maps[column], cmap="inferno", vmin=0, vmax=top, alpha=0.55)
@@ -162,5 +164,5 @@ def draw_cams(faces: np.ndarray, titles: list[str], cams: dict[str, np.ndarray])
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
     axes[0, 0].set_ylabel("face")
-    figure.colorbar(drawn, ax=axes[1:], shrink=0.7, label="Grad-CAM for 'fake'")
+    figure.colorbar(drawn, ax=axes[1:], shrink=0.9, label="Grad-CAM for 'fake'")
     return figure

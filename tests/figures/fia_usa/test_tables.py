@@ -31,9 +31,10 @@ def test_reduction_is_the_change_of_auc_relative_to_the_clean_one_in_percent():
 def test_channels_before_and_after_affs_stand_beside_the_printed_ones():
     found = {f"run-{i}": (f"net{i}", [8, 16, 32, 64], [6, 12, 24, 48]) for i in range(4)}
     table = fia_usa.channel_table(ledger.table("fia_usa", "T7"), found)
-    assert list(table["model"]) == ["Res50", "Res101", "Effb1", "Effb4"]
-    assert table["C2 (printed)"][0] == "256 → 196"
-    assert table["C5 (here)"][3] == "64 → 48"
+    printed, ours = (table[table["source"] == source] for source in ("paper", "this clone"))
+    assert list(printed["network"]) == ["Res50", "Res101", "Effb1", "Effb4"]
+    assert printed["C2"].iloc[0] == "256 → 196"
+    assert (ours["network"].iloc[3], ours["C5"].iloc[3]) == ("net3", "64 → 48")
 
 
 def test_a_difference_is_amplified_and_clipped():

@@ -47,7 +47,7 @@ def test_the_figure_says_where_there_is_no_auc():
     figure = pel.draw_sweep(swept, "test")
     crosses = [line.get_xdata() for line in figure.axes[0].lines if line.get_marker() == "x"]
     assert np.concatenate(crosses).tolist() == [3]
-    assert figure.legends[0].get_texts()[-1].get_text() == "no AUC: one score for all"
+    assert figure.axes[3].get_legend().get_texts()[-1].get_text() == "no AUC: one score for all"
 
 
 def test_the_study_is_swept_where_it_has_every_level_of_pel():
