@@ -188,7 +188,7 @@ def test_any_timm_network_keeps_its_mean_its_side_and_its_logits(place, tmp_path
     torch.save({f"encoder.{n}": v for n, v in network.state_dict().items()}, tmp_path / "x.pth")
     p = params.load()
     imports.import_run(p, "vit", tmp_path / "x.pth", imports.Source("timm", backbone="test_vit"))
-    detector = TrainedRun("vit", 0, params.load().imports["vit"].folder, tmp_path, tmp_path).detector()
+    detector = TrainedRun("vit", 0, params.load().imports["vit"].folder, tmp_path).detector()
     images = torch.randint(0, 256, (2, 3, 160, 160), dtype=torch.uint8)
     mean, std = (torch.tensor(network.pretrained_cfg[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
     with torch.inference_mode():

@@ -198,7 +198,7 @@ def test_features_of_objects_are_refused(undisturbed, tmp_path):
     scored = copied(undisturbed.project / "artifacts" / "smoke" / "scores" / "erm-df" / "0", tmp_path / "scored")
     trapped(scored / "features.npy", tmp_path / "mark")
     with pytest.raises(ValueError, match="object"):
-        workbook.TrainedRun("erm-df", 0, scored, scored, scored).features()
+        workbook.TrainedRun("erm-df", 0, scored, scored).features()
     assert not (tmp_path / "mark").exists()
 
 
