@@ -255,11 +255,15 @@ def dropping() -> Net:
     return Net("test_convnext", drop_rate=0.5, drop_path_rate=0.5).train()
 
 
+NOTHING = 1e-30  # a radius above zero that moves no 32-bit number
+
+
 @pytest.mark.parametrize(
-    "rule", [StepRule(alpha=1.0, r=0.0), StepRule(beta=1.0, r_prime=0.0), StepRule(0.4, 0.3, 0, 0)]
+    "rule",
+    [StepRule(alpha=1.0, r=NOTHING), StepRule(beta=1.0, r_prime=NOTHING), StepRule(0.4, 0.3, NOTHING, NOTHING)],
 )
 def test_dropout_and_drop_path_are_the_same_in_all_evaluations(rule):
-    """With r = r' = 0 the evaluations differ in nothing but their draws: g is g1."""
+    """With radii of nothing the evaluations differ in nothing but their draws: g is g1."""
     torch.manual_seed(5)
     g1 = gradient(dropping(), StepRule(), [batch_of()])[0]
     after = torch.rand(4)
@@ -290,7 +294,7 @@ def test_micro_batches_keep_their_own_draws():
     torch.manual_seed(5)
     g1 = gradient(dropping(), StepRule(), halves)[0]
     torch.manual_seed(5)
-    g = gradient(dropping(), StepRule(0.4, 0.3, 0, 0), halves)[0]
+    g = gradient(dropping(), StepRule(0.4, 0.3, NOTHING, NOTHING), halves)[0]
     for name in g1:
         torch.testing.assert_close(g[name], g1[name], rtol=1e-4, atol=1e-6)
 
