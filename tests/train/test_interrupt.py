@@ -33,7 +33,8 @@ SLOW = textwrap.dedent(
         return batch
 
     data = FaceDataset(store, select(store.manifest, split="train"), size=32, seed=3, draws=64)
-    config = TrainConfig(epochs=2, batch=8, lr=.05, accelerator="cpu", threads=1, workers=workers, save_seconds=1e9)
+    config = TrainConfig(epochs=2, batch=8, frames=1, optimiser="sgd", lr=.05, accelerator="cpu", threads=1,
+                         workers=workers, save_seconds=1e9)
     detector = build_detector(Backbone("test_resnet", 32), seed=1)
     try:
         fit(detector, data, Objective(CrossEntropy(), refine=refine), config, out, name="slow")
@@ -68,7 +69,8 @@ def train(store, out, stop_at: int | None = None, **changes) -> None:
         return batch
 
     data = FaceDataset(store, select(store.manifest, split="train"), size=32, seed=3, draws=32)
-    settings = {"epochs": 2, "batch": 8, "lr": 0.05, "accelerator": "cpu", "threads": 1, "seed": 3}
+    settings = {"epochs": 2, "batch": 8, "frames": 1, "optimiser": "sgd", "lr": 0.05, "seed": 3}
+    settings |= {"accelerator": "cpu", "threads": 1}
     objective = Objective(CrossEntropy(), refine=refine)
     detector = build_detector(Backbone("test_resnet", 32, {"drop_rate": 0.2}), seed=1)
     fit(detector, data, objective, TrainConfig(**settings | changes), out, name="mine")

@@ -24,7 +24,8 @@ DROPPING = Backbone("test_resnet", 32, {"drop_rate": 0.2})  # with batch norm an
 
 def train(store, out, validate, epochs=2, **changes) -> pd.DataFrame:
     objective = Objective(CrossEntropy(), StepRule(alpha=0.5, beta=0.5), validate=validate)
-    config = TrainConfig(epochs=epochs, batch=8, lr=0.05, accelerator="cpu", threads=1, seed=3, **changes)
+    about = {"epochs": epochs, "batch": 8, "frames": 1, "optimiser": "sgd", "lr": 0.05, "seed": 3}
+    config = TrainConfig(**about, accelerator="cpu", threads=1, **changes)
     data = FaceDataset(store, select(store.manifest, split="train"), size=32, seed=3, draws=16)
     fit(build_detector(DROPPING, seed=1), data, objective, config, out)
     return pd.read_csv(out / "history.csv")
