@@ -4,15 +4,24 @@ A claim needs the runs and maps of its primary contrast, of its gates and of its
 Claims share runs, so what one costs depends on those before it: the order is greedy. Nothing here trains or scores.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from dfrepro import places
 from dfrepro.params import Params
-from dfrepro.report.schema import Claim, Operand
+from dfrepro.report.schema import Claim
 
 GUESS = 120.0  # seconds of one seed of a run, training and scoring, that nobody has measured
+
+
+def scoring(run: str, seed: int) -> str:
+    """A pattern of the stage that scores a run."""
+    return f"evaluate*@{run}-{seed}"
+
+
+def mapping(name: str, seed: int) -> str:
+    """A pattern of the stage that makes and measures maps."""
+    return f"maps*@{name}-{seed}"
 
 
 @dataclass(frozen=True)
@@ -22,15 +31,10 @@ class Need:
     runs: frozenset[str]
     maps: frozenset[str]
 
-    def without(self, found: Collection[tuple[str, int]], seed: int) -> "Need":
-        """What is left of it with a seed, where what was `found` (runs and maps, each with its seed) is there."""
-        runs = frozenset(run for run in self.runs if (run, seed) not in found)
-        return Need(runs, frozenset(name for name in self.maps if (places.MAPS + name, seed) not in found))
-
     def stages(self, seed: int) -> list[str]:
         """Patterns of the stages that make it all, as `python -m dfrepro repro` takes them."""
-        scored = [f"evaluate*@{run}-{seed}" for run in sorted(self.runs)]
-        return scored + [f"maps*@{name}-{seed}" for name in sorted(self.maps)]
+        scored = [scoring(run, seed) for run in sorted(self.runs)]
+        return scored + [mapping(name, seed) for name in sorted(self.maps)]
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class Item:
 def need(claim: Claim, p: Params) -> Need:
     """What a claim needs of runs and maps that are declared; a run that is not is left aside."""
     runs, maps = set[str](), set[str]()
-    for operand in operands(claim):
+    for operand in claim.operands(claim.primary):
         name = operand.run.removeprefix(places.MAPS)
         if operand.run in p.runs:
             runs.add(operand.run)
@@ -54,16 +58,6 @@ def need(claim: Claim, p: Params) -> Need:
     maps |= {p.runs[run].detector.maps for run in runs} - {""}
     runs |= {p.maps[name].run for name in maps} - {""}
     return Need(frozenset(runs), frozenset(maps))
-
-
-def operands(claim: Claim) -> Iterator[Operand]:
-    """Every side of every comparison that the claim's verdict rests on."""
-    sides: list[Any] = [side for cell in claim.primary for side in (cell.of, cell.over)]
-    sides += [gate.of for gate in claim.acts] + [claim.band.of]
-    if claim.positive_control is not None:
-        sides += [claim.positive_control.of, claim.positive_control.over]
-    sides += [side for control in claim.controls for side in (control.of, control.over, control.method)]
-    return (side for side in sides if isinstance(side, Operand))
 
 
 def agenda(

@@ -220,7 +220,7 @@ def _races(measured: pd.DataFrame) -> pd.DataFrame:
 def _raced() -> dict[str, set[str]]:
     """Which runs' AUC each run is to reach, by the claims."""
     found: dict[str, set[str]] = {}
-    for operand in (operand for claim in load_claims() for operand in claim.operands()):
+    for operand in (operand for claim in load_claims() for operand in claim.operands(claim.cells)):
         others = {metric.removeprefix(STEPS_TO) for metric in operand.metrics if metric.startswith(STEPS_TO)}
         found.setdefault(operand.run, set()).update(others)
     return found

@@ -12,7 +12,7 @@ explain its outcome. What stands on a claim itself (`test`, `metric`, `condition
 operands; `kind`, `margin`, `at_least` and `direction` there are the default of its cells.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -213,9 +213,9 @@ class Claim(Entry):
         """Whether the primary contrast is one of AUCs: then a baseline at the ceiling leaves nothing to be seen."""
         return all(is_auc(metric) for cell in self.primary for side in cell.sides for metric in side.metrics)
 
-    def operands(self) -> Iterator[Operand]:
-        """Everything that the claim, its gates or its controls read."""
-        sides: list[Any] = [side for cell in self.cells for side in cell.sides]
+    def operands(self, cells: Sequence[Cell]) -> Iterator[Operand]:
+        """Everything that some `cells` of the claim, its gates or its controls read."""
+        sides: list[Any] = [side for cell in cells for side in cell.sides]
         sides += [side for control in self.controls for side in (control.of, control.over, control.method)]
         sides += [self.band.of, *(gate.of for gate in self.acts)]
         if self.positive_control:
@@ -224,7 +224,7 @@ class Claim(Entry):
 
     def runs(self) -> list[str]:
         """Every run that it reads."""
-        return sorted({operand.run for operand in self.operands()})
+        return sorted({operand.run for operand in self.operands(self.cells)})
 
 
 def is_auc(metric: str) -> bool:

@@ -30,7 +30,7 @@ from dfrepro.errors import WorkbookError
 from dfrepro.files import ROOT, atomic_file, atomic_folder, read_json, write_json
 from dfrepro.jobs.repair import LOCKS, parsed, repair
 from dfrepro.report import judge
-from dfrepro.report.agenda import GUESS, Item, agenda
+from dfrepro.report.agenda import GUESS, Item, agenda, mapping, scoring
 from dfrepro.report.collect import add
 from dfrepro.report.looks import LOOKS as LEVELS
 from dfrepro.report.schema import load_claims
@@ -63,7 +63,7 @@ def run(patterns: Sequence[str] = (), *, looks: Sequence[int], jobs: int = 0, da
             print(f"\n{item.claim.title}: {len(item.need.runs)} runs with seeds 1 to {look}", flush=True)
             for draw in draws:
                 own = [seed for seed in seeds if generator(seed) == draw]
-                stages = [stage for seed in own for stage in item.need.without(found, seed).stages(seed)]
+                stages = [stage for seed in own for stage in item.need.stages(seed) if stage not in found]
                 if not stages:
                     continue
                 failed |= _run([sys.executable, "-m", "dfrepro", "repro", *stages, *_workers(jobs, dask)], draw)
@@ -81,13 +81,20 @@ def left(patterns: Sequence[str] = (), look: int = LOOKS[0]) -> list[Item]:
     return agenda(wanted, p, decided=_decided(), seconds=_ahead(p, look))
 
 
-def kept() -> set[tuple[str, int]]:
-    """The runs and maps, each with its seed, that evidence is there of; it may be another machine's, without artifacts.
+def kept() -> set[str]:
+    """The stages, as `Need.stages` names them, whose evidence is there; it may be another machine's, without artifacts.
 
     Where what they are trained on or how has changed since, take results/study/evidence away: nothing here can tell.
     """
-    tables = [pd.read_parquet(path) for path in sorted(RESULTS.glob("evidence/*/measured.parquet"))]
-    return {(str(run), int(seed)) for table in tables for run, seed in zip(table["run"], table["seed"])}
+    found = set[str]()
+    for path in sorted(RESULTS.glob("evidence/*/measured.parquet")):
+        rows = pd.read_parquet(path, columns=["run", "seed", "dataset"]).drop_duplicates()
+        for run, seed, dataset in rows.itertuples(index=False):
+            if dataset == "train":  # what a training tells of itself; a map has the name of a run and measures faces
+                found.add(scoring(run, seed))
+            elif run.startswith(places.MAPS):
+                found.add(mapping(run.removeprefix(places.MAPS), seed))
+    return found
 
 
 def _ahead(p: params.Params, look: int) -> dict[str, float]:
@@ -95,8 +102,8 @@ def _ahead(p: params.Params, look: int) -> dict[str, float]:
     took, found = seconds().dropna(subset=["seed"]), kept()
     each = took.groupby("run")["seconds"].sum() / took.groupby("run")["seed"].nunique()
     scored = took[took["stage"].str.startswith("evaluate")]
-    found |= set(zip(scored["run"], scored["seed"].astype(int)))
-    lacking = {run: sum((run, seed) not in found for seed in range(1, look + 1)) for run in p.runs}
+    found |= {scoring(run, int(seed)) for run, seed in zip(scored["run"], scored["seed"])}
+    lacking = {run: sum(scoring(run, seed) not in found for seed in range(1, look + 1)) for run in p.runs}
     return {run: lacking[run] * each.get(run, GUESS) for run in p.runs}
 
 

@@ -7,13 +7,11 @@ import subprocess
 import sys
 
 import pytest
-import timm
-import torch
 
 from dfrepro.__main__ import parser
 from dfrepro.files import ROOT, read_json
 
-from ..methods.imported.test_fit import in_published_names
+from ..jobs.test_imports import write_checkpoints
 
 BLOCK = re.search(r"^```sh\n(.*?)^```", (ROOT / "docs" / "checkpoints.md").read_text(encoding="utf-8"), re.M | re.S)[1]
 README = re.findall(r"^python -m dfrepro import .*", (ROOT / "README.md").read_text(encoding="utf-8"), re.M)
@@ -44,17 +42,6 @@ def test_the_lines_go_from_an_import_to_a_notebook_that_takes_its_name():
     cells = read_json(ROOT / "notebooks" / f"{said[-1].name}.ipynb")["cells"]
     (parameters,) = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
     assert any(line.startswith("run = None") for line in parameters["source"])
-
-
-def write_checkpoints(folder) -> None:
-    """Random weights as their authors save them, and the smallest `predict`."""
-    torch.manual_seed(0)
-    b4 = in_published_names(timm.create_model("tf_efficientnet_b4", num_classes=2))
-    torch.save({"model": {f"net.{n}": v for n, v in b4.items()}, "optimizer": {}, "epoch": 99}, folder / "FFraw.tar")
-    xception = timm.create_model("legacy_xception", num_classes=2).state_dict()
-    renamed = {f"backbone.{n.replace('fc.', 'last_linear.')}": v for n, v in xception.items()}
-    torch.save(renamed, folder / "xception_best.pth")
-    (folder / "predict.py").write_text("def predict(crops):\n    return crops.mean((1, 2, 3)) / 255\n")
 
 
 @pytest.mark.long

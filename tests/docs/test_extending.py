@@ -3,7 +3,6 @@
 import os
 import re
 import runpy
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,8 @@ import pytest
 
 from dfrepro.files import ROOT, read_json
 from dfrepro.report import study
+
+from .conftest import copied
 
 DOCS = ROOT / "docs"
 PAGE = (DOCS / "extending.md").read_text(encoding="utf-8")
@@ -29,12 +30,7 @@ def commands() -> list[str]:
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory) -> Path:
     """The repository at smoke scale with the page's files and patches, and a few faces to train on."""
-    copy = tmp_path_factory.mktemp("copy")
-    for part in PARTS:
-        put = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
-        put(ROOT / part, copy / part)
-    (copy / ".dvc").mkdir()
-    shutil.copy(ROOT / ".dvc" / "config", copy / ".dvc")
+    copy = copied(tmp_path_factory.mktemp("copy"), PARTS)
     run(copy, "git", "init", "--quiet")
     for path, text in FILES.items():
         if path.endswith(".diff"):

@@ -16,6 +16,8 @@ import yaml
 from dfrepro.files import ROOT, read_json
 from dfrepro.report import study
 
+from .conftest import copied
+
 PAGE = (ROOT / "docs" / "second-hour.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 PARTS = ("dfrepro", "papers", "scales", "grid", "pyproject.toml", "params.yaml", "dvc.yaml", ".gitignore", ".dvcignore")
@@ -42,12 +44,8 @@ def run(where: Path, line: str) -> str:
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory) -> Path:
     """The repository at smoke scale, as after a first hour whose faces are planted: DVC has them on record."""
-    copy = tmp_path_factory.mktemp("copy")
-    for part in PARTS:
-        put = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
-        put(ROOT / part, copy / part)
+    copy = copied(tmp_path_factory.mktemp("copy"), PARTS)
     shutil.copytree(ROOT / ".dvc" / "plots", copy / ".dvc" / "plots")
-    shutil.copy(ROOT / ".dvc" / "config", copy / ".dvc")
     params = copy / "params.yaml"
     params.write_text(study.with_words(params.read_text(), {"scale": "smoke"}))
     write_store = runpy.run_path(str(ROOT / "tests" / "train" / "conftest.py"))["write_store"]
