@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from dfrepro.protocol.declared import OURS, load
+from dfrepro.report.plots import SETS
 from dfrepro.report.schema import NAMES, ORDER
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def calibration(curves: dict[str, pd.DataFrame], label: str) -> "Figure":
         axis.plot([0, 1], [0, 1], c="0.7", lw=1)
         axis.vlines(curve["chance"], curve["low"], curve["high"], color=COLOURS["set"], lw=2)
         axis.plot(curve["chance"], curve["share"], "o-", c=COLOURS["move"], ms=4, lw=1)
-        axis.set(title=name)
+        axis.set(title=SETS.get(name, name))
     figure.supxlabel(f"mean P(fake) of videos ({label})")
     figure.supylabel("share of fakes")
     return figure
