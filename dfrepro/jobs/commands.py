@@ -6,6 +6,7 @@ starting Python and importing torch for each.
 
 import argparse
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,9 +137,23 @@ def _maps(pipeline: Any, p: "Params", args: argparse.Namespace) -> None:
 def _notebook(pipeline: Any, p: "Params", args: argparse.Namespace) -> None:
     if args.publish:
         pipeline.publish(p)
+        _record_published(p)
     elif args.name:
         done = pipeline.notebook(p, args.name, args.run)
         if args.run:
             print(done)
     else:
         raise WorkbookError("notebook needs a name or --publish", where="command line")
+
+
+def _record_published(p: "Params") -> None:
+    """dvc.lock names the notebooks as they are now; that their code is the same is known in a moment."""
+    from dfrepro import params
+    from dfrepro.jobs import runner
+    from dfrepro.jobs.graph import Pipeline
+
+    if p.scale == params.declared_scale():
+        with Pipeline() as graph:
+            runner.run(
+                graph.chosen(["code"], ()), graph, runner.in_this_process, partial(perform, p=p)
+            ).raise_failures()

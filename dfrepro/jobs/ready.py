@@ -7,7 +7,6 @@ notebook's own `scale`) the same stages are done below that scale's folders, and
 
 import shutil
 from collections.abc import Mapping
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,7 +128,7 @@ def provided(p: Params, path: Path) -> Path:
         recorded = there == path
         record: runner.Record = pipeline if recorded else Existing(nodes, partial(moved, p=declared, to=p))
         with runner.environment({"DFREPRO_SCALE": p.scale}):  # for what a stage starts, such as a notebook's kernel
-            report = runner.run(nodes, record, _here, partial(perform, p=p))
+            report = runner.run(nodes, record, runner.in_this_process, partial(perform, p=p))
     report.raise_failures()
     return path
 
@@ -145,10 +144,6 @@ class Existing:
 
     def record(self, names: object) -> dict[str, str]:
         return {}
-
-
-def _here(end: ExitStack) -> tuple[runner.Here, int, int]:
-    return runner.Here(), 1, runner.cores()
 
 
 def moved(path: Path, p: Params, to: Params) -> Path:

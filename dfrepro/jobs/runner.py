@@ -287,6 +287,11 @@ class Here(Executor):
         return future
 
 
+def in_this_process(end: ExitStack) -> tuple[Executor, int, int]:
+    """`workers` of `run` that are none."""
+    return Here(), 1, cores()
+
+
 def _end_with_the_runner() -> None:
     """In a worker: a killed runner's workers would train on, next to those of the runner that takes its place."""
 

@@ -26,6 +26,7 @@ from dfrepro.report.schema import Operand
 
 SHARES = (0.01, 0.05)
 CLEAN = "clean"
+FEWEST = 10  # videos of a bin of a calibration curve
 OWN = {"TPR at 1 %": "tpr_at_1", "TPR at 5 %": "tpr_at_5", "calibration error": "calibration_error"}
 
 
@@ -141,13 +142,14 @@ def places_of(table: pd.DataFrame) -> list[str]:
 
 
 def reliability(frames: pd.DataFrame, bins: int = metrics.BINS) -> pd.DataFrame:
-    """The calibration curve of a scoring's videos: one row a bin of P(fake) that has any.
+    """The calibration curve of a scoring's videos in at most `bins` bins of as many each, ten at the least.
 
     Columns: chance (their mean P(fake)), share (of fakes among them), low, high (95 %, Wilson), videos.
     """
     videos = metrics.video_scores(frames)
     chances, labels = expit(videos["margin"].to_numpy()), videos["label"].to_numpy()
-    number = np.minimum((chances * bins).astype(int), bins - 1)
+    edges = np.quantile(chances, np.linspace(0, 1, max(1, min(bins, len(chances) // FEWEST)) + 1))
+    number = np.searchsorted(edges[1:-1], chances)
     rows = []
     for each in np.unique(number):
         inside = number == each

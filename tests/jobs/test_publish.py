@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dfrepro.jobs import pipeline
+from dfrepro import places
+from dfrepro.jobs import commands, pipeline, runner
 
 
 def png(picture: Image.Image) -> str:
@@ -54,3 +55,13 @@ def test_a_progress_bar_is_not_published_and_a_sliders_picture_is():
     assert not pipeline._bar({"data": {widget: {}, "image/png": "x"}})
     assert not pipeline._bar({"data": {"text/html": "x"}})
     assert not pipeline._bar({"output_type": "stream", "text": "x"})
+
+
+def test_publishing_leaves_dvc_lock_naming_the_notebooks_as_they_are_now(monkeypatch):
+    published, done = [], []
+    monkeypatch.delenv("DFREPRO_SCALE", raising=False)  # of another scale than that of params.yaml nothing is recorded
+    monkeypatch.setattr(pipeline, "publish", lambda p: published.append(p.scale))
+    monkeypatch.setattr(runner, "run", lambda nodes, *_: done.extend(nodes) or runner.Report())
+    commands.perform(["notebook", "--publish"])
+    assert published
+    assert sorted(done) == [f"code@{path.stem}" for path in sorted(places.NOTEBOOKS.glob("*.ipynb"))]

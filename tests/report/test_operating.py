@@ -86,10 +86,17 @@ def test_without_validation_there_are_no_thresholds_and_the_rest_is_known():
 def test_the_calibration_curve_is_scikit_learns_and_its_error_the_metrics():
     test = scores()
     curve = reliability(test)
-    share, mean = calibration_curve(test.label, expit(test.margin), n_bins=BINS)
+    share, mean = calibration_curve(test.label, expit(test.margin), n_bins=BINS, strategy="quantile")
     np.testing.assert_allclose(curve["share"], share)
     np.testing.assert_allclose(curve["chance"], mean)
     assert (curve["low"] <= curve["share"]).all()
     assert (curve["share"] <= curve["high"]).all()
-    error = (np.abs(curve["share"] - curve["chance"]) * curve["videos"]).sum() / curve["videos"].sum()
+    share, mean = calibration_curve(test.label, expit(test.margin), n_bins=BINS)
+    videos, _ = np.histogram(expit(test.margin), BINS, (0, 1))
+    error = (np.abs(share - mean) * videos[videos > 0]).sum() / len(test)
     assert error == pytest.approx(value("calibration_error", test.label, test.margin))
+
+
+def test_a_small_set_has_few_bins_of_ten_videos_or_more():
+    curve = reliability(scores().groupby("label").head(17))
+    assert list(curve["videos"]) == [12, 11, 11]
