@@ -98,13 +98,13 @@ LANGUAGES = {"py": "python", "diff": "diff", "yaml": "yaml", "csv": "text"}
 
 
 def shown(app: Sphinx, page: str, source: list[str]) -> None:
-    """Links to papers lead to the book's own pages of them, and a file that stands on a line of its own is shown.
+    """Links to papers and notebooks lead to the book's own pages, and a file that stands on a line of its own is shown.
 
     Shown are CSVs of docs/tables, as tables, and docs/examples, as code.
     """
     up = "../" if page.startswith("_notebooks/") else ""
     source[0] = re.sub(r"\(\.\./papers/(\w+)/README\.md\)", rf"({up}_papers/\1.md)", source[0])
-    source[0] = source[0].replace("(../docs/", "(../")
+    source[0] = source[0].replace("(../docs/", "(../").replace("(../notebooks/", f"({up}_notebooks/")
     table = r":::{csv-table} {download}`\1 <\2>`\n:file: \2\n:header-rows: 1\n:::"
     text = re.sub(r"^\[([^\]\n]+)\]\((tables/[\w-]+\.csv)\)$", table, source[0], flags=re.M)
     source[0] = re.sub(r"^\[([^\]\n]+)\]\((examples/[\w./-]+\.(\w+))\)$", _example, text, flags=re.M)
@@ -155,7 +155,7 @@ def gallery(notebooks: Path, static: Path, page: Path) -> int:
 
 def _pictures(cell: dict[str, Any]) -> list[str]:
     data = [output.get("data", {}) for output in cell.get("outputs", ())]
-    return ["".join(entry["image/png"]) for entry in data if "image/png" in entry]
+    return ["".join(entry[kind]) for entry in data for kind in ("image/png", "image/jpeg") if kind in entry]
 
 
 def _thumbnail(picture: str, path: Path) -> None:

@@ -40,6 +40,7 @@ html_theme = "furo"
 html_title = "dfrepro"
 html_static_path = ["_static"]
 html_copy_source = False
+html_show_copyright = False  # LICENSE says it
 
 
 def setup(app):

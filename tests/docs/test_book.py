@@ -73,16 +73,20 @@ def test_what_cannot_be_drawn_is_an_error_and_not_an_empty_picture():
 # --- the gallery ----------------------------------------------------------------------------------------------------
 
 
-def png(width: int, height: int) -> str:
+def picture(width: int, height: int, kind: str) -> str:
     buffer = io.BytesIO()
-    Image.new("RGB", (width, height), "red").save(buffer, "PNG")
+    Image.new("RGB", (width, height), "red").save(buffer, kind)
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def test_the_gallery_shows_each_picture_small_and_leads_to_its_heading(tmp_path):
+@pytest.mark.parametrize("kind", ["png", "jpeg"])
+def test_the_gallery_shows_each_picture_small_and_leads_to_its_heading(tmp_path, kind):
     cells = [
         {"cell_type": "markdown", "source": ["# A title\n", "\n", "words\n", "## Figure 3: α & $x$"]},
-        {"cell_type": "code", "outputs": [{"data": {"image/png": png(1600, 400)}}, {"text": "no picture"}]},
+        {
+            "cell_type": "code",
+            "outputs": [{"data": {f"image/{kind}": picture(1600, 400, kind)}}, {"text": "no picture"}],
+        },
     ]
     (tmp_path / "02_x.ipynb").write_text(json.dumps({"cells": cells}))
     (tmp_path / "03_y.ipynb").write_text(json.dumps({"cells": cells[:1]}))
