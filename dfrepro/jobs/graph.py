@@ -71,7 +71,10 @@ class Pipeline:
         logging.getLogger("dvc").setLevel(logging.ERROR)  # else it speaks of every write of dvc.lock
         self._stages: dict[str, Stage] = {_name(stage): stage for stage in graph}
         self._begun: dict[str, list[Any]] = {}  # of a stage that is to be made: its dependencies' hashes
-        self.nodes = {name: self._node(stage, graph) for name, stage in self._stages.items()}
+        of_lock: dict[str, set[str]] = {}  # the stages that a record holds
+        for name, stage in self._stages.items():
+            of_lock.setdefault(str(Path(stage.path_in_repo).with_suffix(".lock")), set()).add(name)
+        self.nodes = {name: self._node(stage, graph, of_lock) for name, stage in self._stages.items()}
 
     def __enter__(self) -> "Pipeline":
         return self
@@ -79,10 +82,9 @@ class Pipeline:
     def __exit__(self, *_: object) -> None:
         self._repo.close()
 
-    def _node(self, stage: "Stage", graph: Any) -> Node:
+    def _node(self, stage: "Stage", graph: Any, of_lock: Mapping[str, Collection[str]]) -> Node:
         needs = frozenset(_name(needed) for needed in graph.successors(stage))
-        locks = {str(dep) for dep in stage.deps if Path(str(dep)).name == "dvc.lock"}  # the record of another dvc.yaml
-        after = frozenset(_name(o) for o in graph if str(Path(o.path_in_repo).with_suffix(".lock")) in locks)
+        after = frozenset(name for dep in stage.deps for name in of_lock.get(str(dep), ()))  # of another dvc.yaml
         outs = tuple(Path(out.fs_path) for out in stage.outs)
         return Node(_name(stage), str(stage.path_in_repo), stage.cmd or "", outs, needs, after)
 
