@@ -93,9 +93,9 @@ class Repro:
         self.reader.join()
         return "".join(self.lines)
 
-    def wait_for(self, stages: set[str]) -> None:
-        """Wait until one of `stages` has been made, or the end."""
-        while self.process.poll() is None and not any(name in stages for _, name in self.made):
+    def wait_for(self, count: int) -> None:
+        """Wait until so many stages have been made, or the end."""
+        while self.process.poll() is None and len(self.made) < count:
             time.sleep(0.05)
 
 
@@ -113,20 +113,22 @@ def test_the_runner_killed_thirty_times_in_a_row_ends_in_the_same_bytes(tiny, tm
     printed = calm.wait()
     assert calm.process.returncode == 0, printed[-3000:]
     seconds = time.monotonic() - calm.began
+    first, mean = calm.made[0][0], (seconds - calm.made[0][0]) / len(calm.made)
 
     clone, rng = clone_of_the_last_commit(tmp_path / "killed"), random.Random(0)
-    kills, repaired, hit = 0, [], []
-    for moment in sorted(rng.uniform(calm.made[0][0], seconds) for _ in range(LONG_KILLS)):
-        at = max(i for i, (began, _) in enumerate(calm.made) if began <= moment)
+    undone, kills, repaired, hit = {name for _, name in calm.made}, 0, [], []
+    for ahead in range(LONG_KILLS, 0, -1):
         repro = Repro(tiny, clone, cores=1)
         repaired += repro.repaired
-        repro.wait_for({name for _, name in calm.made[at:]})
+        count = rng.randint(0, len(undone) // ahead)  # so many that something is left for each kill
+        repro.wait_for(count)
         try:
-            repro.process.wait(moment - calm.made[at][0])
+            repro.process.wait(rng.uniform(0, mean if count else first + mean))
         except subprocess.TimeoutExpired:
             tiny.kill(repro.process)
             kills += 1
             hit.append(repro.made[-1][1] if repro.made else "")
+        undone -= {name for _, name in repro.made}
     last = Repro(tiny, clone, cores=1)
     printed = last.wait()
     assert last.process.returncode == 0, printed[-3000:]
