@@ -10,10 +10,13 @@ import os
 import time
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import cv2
 import numpy as np
+import torch
 
 from bench.measure import Row, one_thread
 from dfrepro.evaluate.corruptions import CORRUPTIONS, corrupt
@@ -169,7 +172,9 @@ def milliseconds(recipes: dict[str, Recipe], picture: np.ndarray, points: np.nda
 def bench() -> list[Row]:
     """Speed of SBI and FIA-USA beside the published self-blending recipe, at two sizes of crop; and corruptions."""
     with one_thread():
-        return [row for stored, size in SIZES for row in _pseudo_fakes(stored, size)] + [_corruptions()]
+        return [row for stored, size in SIZES for row in _pseudo_fakes(stored, size)] + [
+            _corruptions(), *_corruptions_of_others(),
+        ]  # fmt: skip
 
 
 def _pseudo_fakes(stored: int, size: int) -> list[Row]:
@@ -207,3 +212,35 @@ def _corruptions(faces: int = 64, size: int = 64) -> Row:
     took = {name: 1e3 * min(s) for name, s in seconds(works, repeats=5, clock=time.thread_time).items()}
     detail = f"{took['batch']:.0f} against {took['one']:.0f} ms for {len(names)} corruptions of {faces} faces"
     return Row("Corruptions in a batch", "the same, face by face", took["one"] / took["batch"], detail=detail)
+
+
+def _corruptions_of_others(faces: int = 64, size: int = 128) -> list[Row]:
+    """Blur, noise and JPEG at one strength, beside the libraries' own: albumentations; kornia where it is installed.
+
+    kornia is no dependency, as in bench/pel.py; it takes batches of floats, and its JPEG is a differentiable one.
+    """
+    import albumentations as A
+
+    pictures = np.random.default_rng(0).integers(0, 256, (faces, size, size, 3), dtype=np.uint8)
+    singly = [
+        A.GaussianBlur(blur_limit=(7, 7), sigma_limit=(1.2, 1.2), p=1), A.GaussNoise(std_range=(0.05, 0.05), p=1),
+        A.ImageCompression(quality_range=(50, 50), p=1),
+    ]  # fmt: skip
+    works: dict[str, Callable[[], Any]] = {
+        "ours": lambda: [corrupt(pictures, name, 3) for name in ("gaussian-blur", "gaussian-noise", "jpeg")],
+        "albumentations'": lambda: [each(image=picture)["image"] for each in singly for picture in pictures],
+    }
+    if find_spec("kornia"):
+        augmentation = import_module("kornia.augmentation")
+        batch = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
+        batched = [
+            augmentation.RandomGaussianBlur((7, 7), (1.2, 1.2), p=1), augmentation.RandomGaussianNoise(std=0.05, p=1),
+            augmentation.RandomJPEG((50.0, 50.0), p=1),
+        ]  # fmt: skip
+        works["kornia's"] = lambda: [each(batch) for each in batched]
+    took = {name: 1e3 * min(s) for name, s in seconds(works, repeats=5, clock=time.thread_time).items()}
+    return [
+        Row("Blur, noise and JPEG", f"{name}, as a library", took[name] / took["ours"],
+            detail=f"{took['ours']:.0f} against {took[name]:.0f} ms for {faces} faces of {size} px")
+        for name in took if name != "ours"
+    ]  # fmt: skip
