@@ -48,7 +48,7 @@ def runs(args: argparse.Namespace) -> None:
     more = f"{hidden} more runs in the full grid: `python -m dfrepro runs --all`. " if hidden else ""
     seeds = ", ".join(map(str, p.seeds))
     console.print(
-        f"Scale {p.scale}, seeds {seeds}. {more}`dvc status dvc.yaml` says what changed code asks for.",
+        f"Scale {p.scale}, seeds {seeds}. {more}`dvc status` says what changed code asks for.",
         style="dim",
         highlight=False,
     )
@@ -201,7 +201,7 @@ def study(args: argparse.Namespace) -> int:
 
 
 def repro(args: argparse.Namespace) -> None:
-    from dfrepro import params
+    from dfrepro import params, places
     from dfrepro.jobs import runner
     from dfrepro.jobs.commands import perform
     from dfrepro.report import curves
@@ -214,6 +214,8 @@ def repro(args: argparse.Namespace) -> None:
         remedy = "`make study` works in a clone of its own"
         raise WorkbookError("scale `study` would overwrite results/study", where="params.yaml", remedy=remedy)
     files = ("dvc.yaml", "grid/dvc.yaml") if p.grid == "full" else ("dvc.yaml",)
+    if p.grid == "full":  # what it makes is DVC's to push and to keep
+        places.GRID_LOCK.with_name(".dvcignore").unlink(missing_ok=True)
     jobs = args.jobs or (0 if p.sizes.threads else 1)  # threads 0: one run takes the whole machine
     report = runner.repro(perform, args.stages, files=files, jobs=jobs, dask=args.dask)
     curves.gather(p)

@@ -153,7 +153,7 @@ def _record_published(p: "Params") -> None:
     from dfrepro.jobs.graph import Pipeline
 
     if p.scale == params.declared_scale():
-        with Pipeline() as graph:
+        with Pipeline(whole=False) as graph:
             runner.run(
                 graph.chosen(["code"], ()), graph, runner.in_this_process, partial(perform, p=p)
             ).raise_failures()

@@ -1,9 +1,9 @@
 """The graph of stages, which exists once: in DVC. What each stage needs, whether it is out of date, and its record.
 
 This is the one module that uses DVC from inside. `Repo`, its `index.graph` and `lock` are public; a stage's `changed`,
-`save`, `commit`, `remove_outs` and `dump_stages`, a dependency's `get_hash` and the run cache's `restore` are not:
-`VERSIONS` names the releases with which they are known to do what `dvc repro` does, and tests/jobs/test_graph.py
-compares the two.
+`save`, `commit`, `remove_outs` and `dump_stages`, a dependency's `get_hash`, the run cache's `restore` and the reading
+of .dvcignore are not: `VERSIONS` names the releases with which they are known to do what `dvc repro` does, and
+tests/jobs/test_graph.py compares the two.
 """
 
 import logging
@@ -53,9 +53,12 @@ class Node:
 
 
 class Pipeline:
-    """An open DVC repository. A context manager; `root` is the folder that holds .dvc."""
+    """An open DVC repository. A context manager; `root` is the folder that holds .dvc.
 
-    def __init__(self, root: Path = ROOT):
+    whole: with grid/dvc.yaml, which grid/.dvcignore hides from `dvc` commands: what `dvc status` lists is the core.
+    """
+
+    def __init__(self, root: Path = ROOT, *, whole: bool = True):
         from dvc.exceptions import DvcException
         from dvc.repo import Repo
 
@@ -63,6 +66,8 @@ class Pipeline:
         try:
             with chdir(root):
                 self._repo = Repo(str(root))
+                if whole:
+                    _show_grid(self._repo)
                 graph = self._repo.index.graph
         except (DvcException, OSError) as error:  # such as a home whose configuration cannot be read
             raise WorkbookError(
@@ -189,6 +194,18 @@ class Pipeline:
             raise WorkbookError(
                 f"DVC did not take it: {error}", where=self.root, remedy="If another DVC command runs here, wait for it"
             ) from error
+
+
+def _show_grid(repo: Any) -> None:
+    """Let this process read what grid/.dvcignore hides."""
+    from dvc.ignore import DvcIgnoreFilter
+
+    class AllButTheGrids(DvcIgnoreFilter):
+        def _update_trie(self, dirname: str, trie: Any) -> None:
+            if Path(dirname) != Path(self.root_dir, "grid"):
+                super()._update_trie(dirname, trie)
+
+    repo.__dict__["dvcignore"] = AllButTheGrids(repo.fs, repo.root_dir)  # a cached property
 
 
 def _hash(dep: Any) -> Any:

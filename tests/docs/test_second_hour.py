@@ -102,7 +102,7 @@ def test_every_line_of_the_page_does_what_it_says(copy):
     assert "own.runs.my-vit.training.lr" in said["dvc params diff"]
     assert "my-vit-0.json" in said["dvc metrics diff"]
 
-    stale = said["dvc status dvc.yaml"]
+    stale = said["dvc status"]
     assert {line.strip(":") for line in stale.splitlines() if line.startswith("own")} == OWN
     meta = read_json(copy / "artifacts" / "smoke" / "runs" / "my-vit" / "0" / "meta.json")
     assert meta["spec"]["backbone"]["kwargs"]["depth"] == 2
@@ -119,11 +119,11 @@ def test_a_change_of_ones_own_network_makes_nothing_else_out_of_date(copy):
     if "my-vit" not in (copy / "params.yaml").read_text():
         declare(copy)
         run(copy, "python -m dfrepro repro my-vit erm-df")
-    before = json.loads(run(copy, "dvc status --json dvc.yaml"))
+    before = json.loads(run(copy, "dvc status --json"))
     params = copy / "params.yaml"
     text = params.read_text()
     params.write_text(text.replace("embed_dim: 96", "embed_dim: 48"))
-    changed = json.loads(run(copy, "dvc status --json dvc.yaml"))
+    changed = json.loads(run(copy, "dvc status --json"))
     params.write_text(text)
     assert {name for name in changed if changed[name] != before.get(name)} == OWN
     assert "train@erm-df-0" not in changed

@@ -47,7 +47,6 @@ def test_a_run_that_there_is_not_is_an_error(tmp_path):
         rehearse.rehearse(["nothing"], tmp_path)
 
 
-@pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_a_run_of_every_kind_passes(tmp_path):
     rows = rehearse.rehearse(KINDS, tmp_path).set_index("run")
