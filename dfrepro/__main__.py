@@ -196,6 +196,7 @@ def study(args: argparse.Namespace) -> int:
         study.collect()
     elif not args.status:
         return study.run(args.claims, looks=[n for n in study.LOOKS if n <= args.seeds], jobs=args.jobs, dask=args.dask)
+    print(study.costs().round(2).to_string(index=False), end="\n\n")
     print(study.status())
     return 0
 
@@ -367,14 +368,16 @@ def _add_import(sub: argparse.ArgumentParser) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    from dfrepro.terminal import print_anything, told_to_stop
+    from dfrepro.terminal import nobody_reads, print_anything, told_to_stop
 
     print_anything()
     args = parser().parse_args(argv)
     with told_to_stop() as status:
         try:
             _refuse_unwritable_name()
-            return args.function(args) or 0
+            status_of_command = args.function(args) or 0
+            sys.stdout.flush()
+            return status_of_command
         except KeyboardInterrupt as stopped:
             saved = f"{stopped}; " if str(stopped) else ""
             print(f"dfrepro {args.command}: stopped; {saved}run the same command to go on", file=sys.stderr)
@@ -382,6 +385,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         except WorkbookError as error:
             return _print_error(args.command, error)
         except OSError as error:
+            if isinstance(error, BrokenPipeError) and nobody_reads():
+                return 128 + 13  # of SIGPIPE, as the shell counts
             from dfrepro.files import refusal
 
             if (known := refusal(error, error.filename or "")) is None:

@@ -2,6 +2,7 @@
 
 import io
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -49,6 +50,15 @@ def told_to_stop() -> Iterator[Callable[[], int]]:
     finally:
         for number in ours:
             signal.signal(number, signal.SIG_DFL)
+
+
+def nobody_reads() -> bool:
+    """Whether the reader of standard output has gone (`| head`); what is still to be said then goes nowhere."""
+    output, asked = sys.stdout.fileno(), select.poll()
+    asked.register(output, 0)  # errors are told unasked
+    if gone := any(told & select.POLLERR for _, told in asked.poll(0)):
+        _let_go([output])
+    return gone
 
 
 def _let_go(terminals: list[int]) -> None:

@@ -112,3 +112,15 @@ def test_a_console_of_another_code_page_stops_no_command(words, settings):
     assert b"UnicodeEncodeError" not in said
     assert done.returncode in {"check": (0, 1), "--help": (0,), "score": (2,)}[words[0]]
     assert said
+
+
+@pytest.mark.parametrize("lines", [1, 100_000])  # told when the command ends, and while it still prints
+def test_a_reader_that_has_read_enough_ends_a_command_without_a_word(tmp_path, lines):
+    code = SCRIPT.replace("time.sleep(60)", f"time.sleep(0.5); print('line\\n' * {lines})")
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "state"), "faces"], cwd=ROOT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    process.stdout.close()  # as `head` does
+    assert process.stderr.read() == ""
+    assert process.wait(60) == 128 + signal.SIGPIPE

@@ -113,11 +113,28 @@ def status() -> str:
         rest = left(look=look)
         if ahead := sum(item.seconds for item in rest):
             break
+    took, decided = seconds()["seconds"].sum() / 3600, len(_decided())
     return (
-        f"{len(_decided())} claims decided, {len(rest)} left; {seconds()['seconds'].sum() / 3600:.1f} core-hours "
-        "so far; "
+        f"{decided} claims decided, {len(rest)} left; {took:.1f} core-hours so far"
+        f"{f' ({took / decided:.1f} a decided claim)' if decided else ''}; "
         f"what is left until the look at {look} seeds: about {ahead / 3600:.0f} core-hours"
     )
+
+
+def costs() -> pd.DataFrame:
+    """What deciding costs: a row an undecided claim, in the order in which they are run, at the next look.
+
+    Columns: claim, runs and maps that it needs, core-hours beyond the claims before it, and of all up to it. An
+    undecided claim whose runs are all there waits for the look after.
+    """
+    for look in LOOKS:
+        rest = left(look=look)
+        if any(item.seconds for item in rest):
+            break
+    hours = [item.seconds / 3600 for item in rest]
+    needs = [(item.claim.title, len(item.need.runs), len(item.need.maps)) for item in rest]
+    found = pd.DataFrame(needs, columns=["claim", "runs", "maps"])
+    return found.assign(**{"core-hours": hours, "until then": pd.Series(hours).cumsum(), "seeds": look})
 
 
 def _decided() -> set[str]:

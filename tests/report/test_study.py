@@ -237,6 +237,7 @@ def test_what_was_found_is_joined_by_draw_and_judged_with_where_it_comes_from(el
     assert study.seconds().dropna()["seed"].tolist() == [1.0, 1.0, 6.0]
     assert pd.read_csv(study.RESULTS / "seconds.csv")["draw"].tolist() == [0, 0, 0, 1, 1]
     assert "1 claims decided" in study.status()
+    assert "2.2 core-hours so far (2.2 a decided claim)" in study.status()
 
 
 def test_a_run_costs_what_one_of_its_seeds_took_for_every_seed_that_a_look_lacks(tmp_path, monkeypatch):
@@ -252,6 +253,17 @@ def test_a_run_costs_what_one_of_its_seeds_took_for_every_seed_that_a_look_lacks
     assert pel2.seconds == 3 * 100 + 5 * 50 + 5 * 120 * len(others)  # two of five seeds of pel-rgb are scored
     (later,) = study.left(["PEL 2"], look=10)
     assert later.seconds == 8 * 100 + 10 * 50 + 10 * 120 * len(others)
+
+
+def test_the_cost_of_deciding_adds_up_to_that_of_the_look(tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "CLONES", tmp_path / "none")
+    monkeypatch.setattr(study, "RESULTS", tmp_path)
+    costs = study.costs()
+    assert (costs["seeds"] == study.LOOKS[0]).all()
+    assert set(costs["claim"]) == {claim.title for claim in CLAIMS if claim.testable}
+    assert costs["until then"].is_monotonic_increasing
+    runs = set().union(*(need(claim, P).runs for claim in CLAIMS if claim.testable))
+    assert costs["until then"].iloc[-1] == pytest.approx(len(runs) * study.LOOKS[0] * 120 / 3600)
 
 
 def test_nothing_found_is_an_error_that_says_what_runs_it(elsewhere):
