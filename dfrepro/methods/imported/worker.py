@@ -30,6 +30,7 @@ def answer(predict, message: bytes) -> bytes:
 
 
 def load(path: Path):
+    sys.dont_write_bytecode = True  # Python would take it for that of a file that is edited within its second
     sys.path.insert(0, str(path.parent))  # it may import its neighbours
     spec = importlib.util.spec_from_file_location("imported_detector", path)
     if spec is None or spec.loader is None:

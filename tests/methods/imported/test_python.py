@@ -1,6 +1,7 @@
 """A Python file's `predict` as a detector: its probabilities as margins, and every way in which it can go wrong."""
 
 import gc
+import os
 import time
 
 import numpy as np
@@ -54,6 +55,20 @@ def test_it_may_import_its_neighbours_and_keeps_what_it_has_loaded(tmp_path):
     first, second = made(FACES).margins.sigmoid(), made(FACES).margins.sigmoid()
     assert first[0].item() == pytest.approx(0.1)
     assert second[0].item() == pytest.approx(0.2)
+
+
+def test_a_file_edited_twice_within_a_second_is_read_as_it_is(tmp_path, monkeypatch):
+    """Bytecode is known by its source's second and length alone."""
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    margins = []
+    for code in (says("crops[..., 0].mean((1, 2)) / 255"), says("crops[..., 0].mean((1, 2)) / 510")):
+        (tmp_path / "predict.py").write_text(code)
+        os.utime(tmp_path / "predict.py", (1_700_000_000, 1_700_000_000))
+        margins.append(
+            PythonDetector(str(tmp_path / "predict.py"), sha256_of(tmp_path / "predict.py"), 8)(FACES).margins
+        )
+    assert (margins[1] < margins[0]).all()
+    assert not (tmp_path / "__pycache__").exists()
 
 
 @pytest.mark.parametrize(
