@@ -44,7 +44,7 @@ from bench.loop import BATCH, SIZE, CONVNEXT
 from dfrepro.data.dataset import FaceDataset
 from dfrepro.data.manifest import FaceStore
 from dfrepro.train.fit import Objective, TrainConfig, fit
-from dfrepro.train.losses import CrossEntropy
+from dfrepro.nets.losses import CrossEntropy
 from dfrepro.nets.detector import build_detector
 count, out = int(sys.argv[1]), Path(sys.argv[3])
 store = FaceStore.open(Path(sys.argv[2]) / str(count) / "store")
