@@ -17,9 +17,6 @@ from dfrepro.files import ROOT
 ASKED = 1.05
 # from a dozen videos on the allocator keeps what it has: 176 MiB for 1, 247 for 6, 259 for 12, 261 for 24
 VIDEOS, FACES = (12, 24), (2000, 4000)
-    (12, 24),
-    (2000, 4000),
-)  # from a dozen on the allocator keeps what it has: 176 MiB for 1, 247 for 6, 261 for 24
 WATCH = """
 import sys
 peak = 0
