@@ -87,7 +87,7 @@ def repro(
     jobs: how many at once, 0 for one a core (with Dask: one a worker). Raises WorkbookError when a pattern matches
     nothing or DVC is busy; stages that failed are in the report (`Report.raise_failures`).
     """
-    with Pipeline(root, whole=bool(patterns) or len(files) > 1) as pipeline:
+    with Pipeline(root, whole=bool(patterns) or "grid/dvc.yaml" in files) as pipeline:
         nodes = pipeline.chosen(patterns, files)
         return run(nodes, pipeline, lambda end: _workers(dask, jobs, end), perform, root)
 
