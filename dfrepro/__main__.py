@@ -196,8 +196,9 @@ def study(args: argparse.Namespace) -> int:
         study.collect()
     elif not args.status:
         return study.run(args.claims, looks=[n for n in study.LOOKS if n <= args.seeds], jobs=args.jobs, dask=args.dask)
-    print(study.costs().round(2).to_string(index=False), end="\n\n")
-    print(study.status())
+    asked = study.costs()
+    print(asked.round(2).to_string(index=False), end="\n\n")
+    print(study.status(asked))
     return 0
 
 

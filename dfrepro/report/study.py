@@ -107,34 +107,31 @@ def _ahead(p: params.Params, look: int) -> dict[str, float]:
     return {run: lacking[run] * each.get(run, GUESS) for run in p.runs}
 
 
-def status() -> str:
-    """How far the study is, in one line: decided, what it took, and what the next look takes of what is not decided."""
-    for look in LOOKS:
-        rest = left(look=look)
-        if ahead := sum(item.seconds for item in rest):
-            break
+def status(asked: pd.DataFrame | None = None) -> str:
+    """How far the study is, in one line: decided, what it took, and what the next look takes (`costs`)."""
+    asked = costs() if asked is None else asked
     took, decided = seconds()["seconds"].sum() / 3600, len(_decided())
-    return (
-        f"{decided} claims decided, {len(rest)} left; {took:.1f} core-hours so far"
-        f"{f' ({took / decided:.1f} a decided claim)' if decided else ''}; "
-        f"what is left until the look at {look} seeds: about {ahead / 3600:.0f} core-hours"
-    )
+    each = f" ({took / decided:.1f} a decided claim)" if decided else ""
+    said = f"{decided} claims decided, {len(asked)} left; {took:.1f} core-hours so far{each}"
+    if asked.empty:
+        return said
+    look, ahead = asked["seeds"].iloc[0], asked["core-hours"].sum()
+    return f"{said}; what is left until the look at {look} seeds: about {ahead:.0f} core-hours"
 
 
 def costs() -> pd.DataFrame:
-    """What deciding costs: a row an undecided claim, in the order in which they are run, at the next look.
+    """What deciding costs: a row an undecided claim, in the order in which they are run, at the nearest look that needs
+    something made.
 
-    Columns: claim, runs and maps that it needs, core-hours beyond the claims before it, and of all up to it. An
-    undecided claim whose runs are all there waits for the look after.
+    Columns: claim, runs and maps that it needs, core-hours beyond the claims before it, and of all up to it, seeds.
     """
     for look in LOOKS:
         rest = left(look=look)
         if any(item.seconds for item in rest):
             break
-    hours = [item.seconds / 3600 for item in rest]
-    needs = [(item.claim.title, len(item.need.runs), len(item.need.maps)) for item in rest]
-    found = pd.DataFrame(needs, columns=["claim", "runs", "maps"])
-    return found.assign(**{"core-hours": hours, "until then": pd.Series(hours).cumsum(), "seeds": look})
+    rows = [(item.claim.title, len(item.need.runs), len(item.need.maps), item.seconds / 3600) for item in rest]
+    found = pd.DataFrame(rows, columns=["claim", "runs", "maps", "core-hours"])
+    return found.assign(**{"until then": found["core-hours"].cumsum(), "seeds": look})
 
 
 def _decided() -> set[str]:
