@@ -4,6 +4,7 @@ Standard library only: `python tests/test_house.py` draws the graph of rooms as 
 """
 
 import ast
+import subprocess
 from functools import cache
 from pathlib import Path
 
@@ -117,6 +118,12 @@ def test_a_methods_folder_is_known_by_its_paper_and_by_what_runs_it():
         }
         others = {m for m in users if paper not in m.split(".") and room(m) not in ("jobs", "score")}
         assert others <= {"dfrepro.train.draws", "dfrepro.workbook"}, (paper, others)
+
+
+def test_no_file_cites_what_is_not_in_the_repository():
+    """`git grep` for the name of a document that its readers do not have."""
+    found = subprocess.run(["git", "grep", "-n", "SP" + "EC"], cwd=ROOT, capture_output=True, text=True)
+    assert found.stdout == ""  # without git too
 
 
 if __name__ == "__main__":

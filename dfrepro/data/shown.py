@@ -28,7 +28,7 @@ ANIMATED = (
     "AVIF",
 )  # formats whose further pictures are frames; elsewhere they are other pictures
 HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # brands of what PIL does not know
-MAX_ASPECT = 4  # of a pixel: a header that says more is damaged
+WIDEST = 4  # of a pixel: a header that says more is damaged
 PQ, HLG, BT2020 = 16, 18, 9  # ITU-T H.273
 WHITE = 203.0  # cd/m2 of a white page in HDR video (ITU-R BT.2408): full white here
 PEAK = 1000.0  # cd/m2 that HLG is made for (ITU-R BT.2100)
@@ -74,7 +74,7 @@ def pixel_aspect(stream: VideoStream) -> tuple[Fraction, list[str]]:
     aspect = stream.sample_aspect_ratio or Fraction(1)
     if aspect == 1:
         return aspect, []
-    if not Fraction(1, MAX_ASPECT) <= aspect <= MAX_ASPECT:
+    if not Fraction(1, WIDEST) <= aspect <= WIDEST:
         return Fraction(1), [f"pixels of {aspect} by its header: taken for square"]
     return aspect, [f"pixels of {aspect}: stretched to square ones"]
 

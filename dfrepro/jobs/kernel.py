@@ -8,7 +8,7 @@ from pathlib import Path
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 
-KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
+PYTHON3 = {"display_name": "Python 3", "language": "python", "name": "python3"}
 # Where Jupyter, IPython and Matplotlib write below the home, by the variable that names another place
 HOMES = {"JUPYTER_RUNTIME_DIR": "runtime", "IPYTHONDIR": "ipython", "MPLCONFIGDIR": "matplotlib"}
 
@@ -19,7 +19,7 @@ class OwnKernel(AsyncKernelManager):
     @property
     def kernel_spec(self) -> KernelSpec:
         argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        return KernelSpec(argv=argv, display_name=KERNELSPEC["display_name"], language=KERNELSPEC["language"])
+        return KernelSpec(argv=argv, display_name=PYTHON3["display_name"], language=PYTHON3["language"])
 
 
 def with_a_home() -> None:

@@ -348,7 +348,7 @@ def publish(p: Params) -> None:
     """Copy the outputs of the executed notebooks into notebooks/, cell by cell, leaving code and prose as they are."""
     import nbformat
 
-    from dfrepro.jobs.kernel import KERNELSPEC
+    from dfrepro.jobs.kernel import PYTHON3
 
     for executed in sorted((p.artifacts / "notebooks").glob("[!.]*.ipynb")):
         source = nbformat.read(places.NOTEBOOKS / executed.name, as_version=4)
@@ -366,7 +366,7 @@ def publish(p: Params) -> None:
                     if "execution_count" in output:
                         output.execution_count = count
                     _lighten(output, executed.stem)
-        source.metadata.setdefault("kernelspec", KERNELSPEC)  # some editors leave it out, and nbval asks for it
+        source.metadata.setdefault("kernelspec", PYTHON3)  # some editors leave it out, and nbval asks for it
         with atomic_file(places.NOTEBOOKS / executed.name) as partial:
             nbformat.write(source, partial)
 

@@ -43,7 +43,7 @@ def test_a_notebook_without_a_kernelspec_runs_here_though_a_site_has_another_pyt
     assert executed.cells[-1].outputs[0].text == f"{sys.executable} {p.scale}\n"
     pipeline.publish(p)
     published = nbformat.read(places.NOTEBOOKS / "00_data.ipynb", as_version=4)
-    assert published.metadata.kernelspec == kernel.KERNELSPEC
+    assert published.metadata.kernelspec == kernel.PYTHON3
     assert [cell.source for cell in published.cells] == CELLS
 
 

@@ -9,13 +9,13 @@ from dfrepro.evaluate.corruptions import corrupt
 from dfrepro.protocol.declared import Protocol
 from dfrepro.protocol.views import FIVE, PLACES, View, aligned, oval, similarity
 
-META, SPEC = {"size": 60, "margin": 0.25}, {"crop": 0.1, "backbone": {"image_size": 32}}
+META, GIVEN = {"size": 60, "margin": 0.25}, {"crop": 0.1, "backbone": {"image_size": 32}}
 FACES = np.random.default_rng(0).integers(0, 256, (2, 60, 60, 3), dtype=np.uint8)
 POINTS = np.random.default_rng(1).uniform(15, 45, (2, 81, 2))
 
 
 def show(**choices) -> np.ndarray:
-    return View.of(Protocol(**choices)).show(FACES, POINTS, META, SPEC)
+    return View.of(Protocol(**choices)).show(FACES, POINTS, META, GIVEN)
 
 
 def test_ours_is_the_centre_that_a_run_is_tested_on():

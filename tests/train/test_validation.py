@@ -18,7 +18,7 @@ from dfrepro.train.fit import LOOKS, Objective, TrainConfig, fit
 from dfrepro.train.steps import StepRule
 from dfrepro.train.validation import in_domain, some
 
-SPEC = {"data": {"manipulations": ["Deepfakes", "FaceSwap"]}, "crop": 0.25}
+GIVEN = {"data": {"manipulations": ["Deepfakes", "FaceSwap"]}, "crop": 0.25}
 DROPPING = Backbone("test_resnet", 32, {"drop_rate": 0.2})  # with batch norm and dropout
 
 
@@ -35,7 +35,7 @@ def test_the_value_is_the_metrics_on_the_same_faces(store):
     detector = build_detector(DROPPING, seed=1)
     rows = select(store.manifest, split="val")
     frames, _ = predict(detector, store, rows, size=40)
-    assert in_domain(SPEC, store, None)(detector) == pytest.approx(metrics.video_auc(frames), abs=1e-12)
+    assert in_domain(GIVEN, store, None)(detector) == pytest.approx(metrics.video_auc(frames), abs=1e-12)
 
 
 def test_fakes_are_those_of_the_run(store):
@@ -50,13 +50,13 @@ def test_fakes_are_those_of_the_run(store):
             seen.append(len(images))
             return self.inner(images)
 
-    in_domain(SPEC | {"data": {"manipulations": ["FaceSwap"]}}, store, None)(Spy())
+    in_domain(GIVEN | {"data": {"manipulations": ["FaceSwap"]}}, store, None)(Spy())
     assert sum(seen) == 8  # 4 frames of one video, real and FaceSwap
 
 
 def test_pim_sam_batch_norm_and_dropout_end_in_the_same_weights_with_and_without(store, tmp_path):
     without = train(store, tmp_path / "without", None)
-    history = train(store, tmp_path / "with", in_domain(SPEC, store, 6))
+    history = train(store, tmp_path / "with", in_domain(GIVEN, store, 6))
     one, other = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("with", "without"))
     assert one == other
     assert history["validation"].between(0, 1).all()
@@ -65,14 +65,14 @@ def test_pim_sam_batch_norm_and_dropout_end_in_the_same_weights_with_and_without
 
 def test_a_long_training_is_looked_at_a_dozen_times_and_at_its_end(store, tmp_path):
     epochs = 2 * LOOKS + 5
-    history = train(store, tmp_path / "run", in_domain(SPEC, store, 6), epochs=epochs)
+    history = train(store, tmp_path / "run", in_domain(GIVEN, store, 6), epochs=epochs)
     looked = history.loc[history["validation"].notna(), "epoch"]
     assert len(history) == epochs
     assert looked.tolist() == [*range(3, epochs, 3), epochs]
 
 
 def test_weights_that_validation_chooses_are_looked_at_after_every_epoch(store, tmp_path):
-    history = train(store, tmp_path / "run", in_domain(SPEC, store, None), epochs=LOOKS + 2, select="best_validation")
+    history = train(store, tmp_path / "run", in_domain(GIVEN, store, None), epochs=LOOKS + 2, select="best_validation")
     assert history["validation"].notna().all()
 
 
@@ -95,13 +95,13 @@ def test_few_faces_are_spread_over_videos_and_frames():
 def test_a_set_without_validation_videos_is_not_validated(store, kept):
     part = FaceStore.__new__(FaceStore)
     object.__setattr__(part, "manifest", store.manifest[store.manifest["split"].isin(kept)])
-    assert in_domain(SPEC, part, 100) is None
+    assert in_domain(GIVEN, part, 100) is None
 
 
 def test_a_split_of_reals_alone_is_not_validated(store):
     reals = FaceStore.__new__(FaceStore)
     object.__setattr__(reals, "manifest", store.manifest[store.manifest["label"] == 0])
-    assert in_domain(SPEC | {"data": {"manipulations": []}}, reals, 100) is None
+    assert in_domain(GIVEN | {"data": {"manipulations": []}}, reals, 100) is None
 
 
 def test_a_module_that_is_kept_in_evaluation_mode_stays_there():
@@ -115,7 +115,7 @@ def test_a_module_that_is_kept_in_evaluation_mode_stays_there():
 def test_a_network_that_is_broken_gives_no_number(store):
     detector = build_detector(DROPPING, seed=1)
     nn.init.constant_(detector.backbone.get_classifier().weight, math.nan)
-    assert math.isnan(in_domain(SPEC, store, None)(detector))
+    assert math.isnan(in_domain(GIVEN, store, None)(detector))
 
 
 def test_every_scale_validates_unless_told_not_to():
