@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -39,6 +39,7 @@ from dfrepro.report.verdict import DECIDED
 CLONES, RESULTS = ROOT / "build" / "study", places.STUDY
 SCALE, GRID = "study", "full"
 SEEDS_A_DRAW = 5
+PATIENCE = 10.0  # seconds
 LOOKS = tuple(LEVELS)
 
 
@@ -166,11 +167,15 @@ def _workers(jobs: int, dask: str | None) -> list[str]:
 
 
 def _run(command: Sequence[str], draw: int) -> int:
-    """The exit status of a command in a draw's clone. Ctrl-C reaches it too: it is given the time to end in order."""
+    """The exit status of a command in a draw's clone. Ctrl-C reaches it too, and it is given the time to end in order;
+    what reached this process alone (`kill`) is passed on."""
     process = subprocess.Popen(command, cwd=_clone(draw), env=_environment(draw))
     try:
         return process.wait()
     except KeyboardInterrupt:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE)
+        process.terminate()
         process.wait()
         raise
 
@@ -259,7 +264,8 @@ def collect() -> list[dict[str, Any]]:
         )  # fmt: skip
         if done.returncode:
             raise WorkbookError("its claims cannot be judged", where=clone, remedy="Read the message above")
-        if (evidence := clone / "results" / SCALE / "evidence").exists():
+        evidence = clone / "results" / SCALE / "evidence"  # git has all draws, in folders below
+        if (evidence / "items.parquet").exists():
             add(evidence, RESULTS / "evidence" / f"draw-{clone.name}")
             said = yaml.safe_load((clone / "params.yaml").read_text(encoding="utf-8"))
             known = before.get(clone.name, {"seeds": [], "commits": []})

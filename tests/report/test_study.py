@@ -1,6 +1,10 @@
 """The study: the same pipeline with other words, apart from what a newcomer makes, until its claims are decided."""
 
+import os
+import signal
 import subprocess
+import sys
+import threading
 
 import pandas as pd
 import pytest
@@ -264,6 +268,26 @@ def test_the_cost_of_deciding_adds_up_to_that_of_the_look(tmp_path, monkeypatch)
     assert costs["until then"].is_monotonic_increasing
     runs = set().union(*(need(claim, P).runs for claim in CLAIMS if claim.testable))
     assert costs["until then"].iloc[-1] == pytest.approx(len(runs) * study.LOOKS[0] * 120 / 3600)
+
+
+def test_a_clone_that_has_scored_nothing_adds_nothing(elsewhere, monkeypatch):
+    study.prepare(0, [1])
+    write(study.CLONES / "0" / "results" / "study" / "evidence" / "draw-0", *evidence("pel-rgb", 1, 0))  # git's
+    monkeypatch.setattr(study.sys, "executable", "true")
+    with pytest.raises(WorkbookError, match="make study"):
+        study.collect()
+    assert not study.RESULTS.exists()
+
+
+def test_a_stop_that_reached_the_study_alone_is_passed_on(elsewhere, monkeypatch):
+    study.prepare(0, [1])
+    monkeypatch.setattr(study, "PATIENCE", 0.1)
+    threading.Timer(1, os.kill, [os.getpid(), signal.SIGINT]).start()
+    work = "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(600)"
+    with pytest.raises(KeyboardInterrupt):
+        study._run([sys.executable, "-c", work], 0)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((study.CLONES / "0" / "pid").read_text()), 0)
 
 
 def test_nothing_found_is_an_error_that_says_what_runs_it(elsewhere):
