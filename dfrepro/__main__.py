@@ -15,7 +15,7 @@ from dfrepro.errors import WorkbookError
 
 GROUPS = {  # of `--help`
     "Your runs": ("runs", "train", "evaluate", "compare", "protocol", "score", "import", "card"),
-    "The papers": ("repro", "claims", "study", "calibrate", "rehearse"),
+    "The papers": ("repro", "claims", "study", "rehearse"),
     "Your data": ("check", "faces"),
 }
 
@@ -114,18 +114,6 @@ def _stage(args: argparse.Namespace, what: str) -> None:
     args.stage(p, args)
     curves.gather(p)
     print(getattr(told, what)(p, args.run, first(p, args)))
-
-
-def calibrate(args: argparse.Namespace) -> None:
-    from dfrepro import params
-    from dfrepro.report import calibration
-    from dfrepro.report.calibrate import measure
-
-    p = params.load(scale=args.scale)
-    for generator in args.generators:
-        for seed in args.seeds:
-            calibration.keep(measure(p, generator, seed, args.runs), p.scale, generator, seed)
-    print(calibration.markdown(calibration.report(calibration.kept())))
 
 
 def claims(args: argparse.Namespace) -> None:
@@ -283,11 +271,6 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", type=Path, default=Path("build/compare"), help="folder (default build/compare)")
     sub.add_argument("--no-figures", action="store_true", help="the table alone")
     command(check, "say what is there below each declared root, what is missing, and what to do")
-    sub = command(calibrate, "measure the papers' baselines on the stand-in, and compare with docs/standin.md's bands")
-    sub.add_argument("runs", nargs="*", metavar="RUN", help="only the cells of these runs; default: all")
-    sub.add_argument("--scale", default="study")
-    sub.add_argument("--generators", type=int, nargs="+", default=[0], help="seeds of the stand-in")
-    sub.add_argument("--seeds", type=int, nargs="+", default=[0], help="seeds of the trainings")
     sub = command(score, "score your own video, picture or folder with a trained run: table, JSON, CSV and a page")
     sub.add_argument("path", type=Path, help="a video, a picture, a tar of frames, or a folder of them")
     sub.add_argument("--run", required=True, help="a trained run's name")

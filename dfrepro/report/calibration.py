@@ -2,8 +2,9 @@
 
 `calibration.csv` has one row a cell: `printed` says where the papers print it (paper/table row=... column), `run` and
 `test`, `manipulation`, `condition` what is measured in its place, `minus` the condition whose value is subtracted,
-`low` and `high` the band. Baselines only: no method's gain is in the table, and none may enter it.
-`python -m dfrepro calibrate` measures the cells, by generator seed and training seed.
+`low` and `high` the band, `pilot` what one network from scratch found before the study, on laptop's tests. Baselines
+only: no method's gain is in the table, and none may enter it. The study's own baselines measure the cells, a draw of
+the stand-in every five seeds; `python -m dfrepro.report.calibration` writes docs/tables/calibration.csv.
 """
 
 from pathlib import Path
@@ -12,14 +13,17 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from dfrepro.data.standin.spec import VERSION
+from dfrepro import places
 from dfrepro.errors import WorkbookError
 from dfrepro.evaluate import metrics
+from dfrepro.evaluate.scores import NAME, read
 from dfrepro.files import ROOT, atomic_file
+from dfrepro.params import Params
 from dfrepro.report import ledger
 
 BANDS = Path(__file__).with_name("calibration.csv")
-MEASURED = ROOT / "results" / "calibration"
+MEASURED = places.STUDY / "calibration.csv"
+COLUMNS = ["run", "seed", "cell", "value"]
 CLEAN = "clean"
 
 
@@ -72,23 +76,40 @@ def _accuracy(frames: pd.DataFrame) -> float:
     return metrics.value("accuracy", frames.label.to_numpy(), metrics.margins(frames))
 
 
-def keep(measured: pd.DataFrame, scale: str, generator: int, seed: int) -> None:
-    """Write what was measured to results/calibration/, a file a version, scale, generator seed and training seed."""
-    path = MEASURED / f"{VERSION}-{scale}-{generator}-{seed}.csv"
-    before = pd.read_csv(path) if path.exists() else measured[:0]
-    rest = before[~before.cell.isin(measured.cell)]
+def measured(p: Params, artifacts: Path) -> pd.DataFrame:
+    """The cells whose runs have been scored below `artifacts`, on their sets and conditions: run, seed, cell, value."""
+    here, rows = p.model_copy(update={"artifacts": artifacts}), []
+    for run, mine in cells().groupby("run", sort=False):
+        for seed in p.seeds:
+            folder = places.scores_folder(here, str(run), seed)
+            if not (folder / NAME).is_file():
+                continue
+            scores = read(folder)
+            there = set(zip(scores.dataset, scores.condition))
+            rows += [
+                (run, seed, cell.cell, value(scores, cell))
+                for _, cell in mine.iterrows()
+                if {(cell.test, name) for name in (cell.condition, cell.minus) if name} <= there
+            ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def add(new: pd.DataFrame, path: Path = MEASURED) -> None:
+    """Put what was measured into the file, in place of what that holds of the same runs and seeds."""
+    before = kept(path)
+    again = pd.MultiIndex.from_frame(before[["run", "seed"]]).isin(pd.MultiIndex.from_frame(new[["run", "seed"]]))
     with atomic_file(path) as partial:
-        pd.concat([rest, measured]).to_csv(partial, index=False, float_format="%.4f")
+        found = pd.concat([before[~again], new]).sort_values(["run", "seed"], kind="stable")
+        found.to_csv(partial, index=False, float_format="%.4f")
 
 
-def kept(folder: Path = MEASURED) -> pd.DataFrame:
-    """Everything that has been measured of this version of the stand-in: run, cell, value."""
-    found = [pd.read_csv(path) for path in sorted(folder.glob(f"{VERSION}-*.csv"))]
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["run", "cell", "value"])
+def kept(path: Path = MEASURED) -> pd.DataFrame:
+    """Everything that the study has measured: run, seed, cell, value."""
+    return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=COLUMNS)
 
 
 def report(measured: pd.DataFrame) -> pd.DataFrame:
-    """One row a cell: cell, printed, band, measured (mean), from (number of values), in band ("yes", "no" or "")."""
+    """One row a cell: cell, printed, band, pilot, measured (mean), from (seeds), in band ("yes", "no" or "")."""
     table = cells()
     groups = measured.groupby("cell").value
     mean, count = table.cell.map(groups.mean()), table.cell.map(groups.count()).fillna(0).astype(int)
@@ -98,6 +119,7 @@ def report(measured: pd.DataFrame) -> pd.DataFrame:
         "printed in": table.printed.str.split(" ").str[0],
         "printed": table.value.map("{:.3f}".format),
         "band": [f"{low:g} to {high:g}" for low, high in zip(table.low, table.high, strict=True)],
+        "pilot": table.pilot,
         "measured": mean.map("{:.3f}".format).where(count > 0, ""),
         "from": count,
         "in band": inside,
@@ -105,7 +127,5 @@ def report(measured: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def markdown(table: pd.DataFrame) -> str:
-    """A frame as a Markdown table."""
-    lines = [list(table), ["---"] * len(table.columns), *table.astype(str).values.tolist()]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+if __name__ == "__main__":
+    report(kept()).to_csv(ROOT / "docs" / "tables" / "calibration.csv", index=False)

@@ -29,7 +29,7 @@ from dfrepro import params, places
 from dfrepro.errors import WorkbookError
 from dfrepro.files import ROOT, atomic_file, atomic_folder, read_json, write_json
 from dfrepro.jobs.repair import LOCKS, parsed, repair
-from dfrepro.report import judge
+from dfrepro.report import calibration, judge
 from dfrepro.report.agenda import GUESS, Item, agenda, mapping, scoring
 from dfrepro.report.collect import add
 from dfrepro.report.looks import LOOKS as LEVELS
@@ -252,8 +252,8 @@ def with_draw(text: str, draw: int) -> str:
 def collect() -> list[dict[str, Any]]:
     """Copy what the clones have found so far to results/study/ and judge the claims on all of it; returns the verdicts.
 
-    Evidence by draw; what each stage took; provenance: seeds and commits by draw, core-hours, seeds by claim. What was
-    found on other machines and is no longer there but in results/study stays.
+    Evidence by draw; the stand-in's calibration; what each stage took; provenance: seeds and commits by draw,
+    core-hours, seeds by claim. What was found on other machines and is no longer there but in results/study stays.
     """
     before = read_json(RESULTS / "provenance.json")["draws"] if (RESULTS / "provenance.json").exists() else {}
     draws = dict(before)
@@ -268,6 +268,8 @@ def collect() -> list[dict[str, Any]]:
         if (evidence / "items.parquet").exists():
             add(evidence, RESULTS / "evidence" / f"draw-{clone.name}")
             said = yaml.safe_load((clone / "params.yaml").read_text(encoding="utf-8"))
+            sizes = params.load(scale=SCALE, grid=GRID, seeds=said["seeds"])
+            calibration.add(calibration.measured(sizes, clone / "artifacts" / SCALE), RESULTS / "calibration.csv")
             known = before.get(clone.name, {"seeds": [], "commits": []})
             draws[clone.name] = {
                 "seeds": sorted({*known["seeds"], *said["seeds"]}),

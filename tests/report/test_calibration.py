@@ -114,16 +114,41 @@ def test_the_report_says_which_cells_are_in_their_bands_and_which_were_not_measu
     assert report.loc[first, ["from", "in band"]].tolist() == [2, "yes"]
     assert report.loc[second, "in band"] == "no"
     assert report["in band"].iloc[2] == ""
-    assert f"| {first} |" in calibration.markdown(report.reset_index())
 
 
-def test_measuring_one_run_again_keeps_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calibration, "MEASURED", tmp_path)
-    for values in ({"a": 0.1, "b": 0.2}, {"b": 0.3}):
-        frame = pd.DataFrame({"run": "r", "cell": list(values), "value": list(values.values())})
-        calibration.keep(frame, "study", 0, 1)
-    found = calibration.kept(tmp_path).set_index("cell").value
-    assert found.to_dict() == {"a": 0.1, "b": 0.3}
+@pytest.fixture
+def scored(tmp_path: Path) -> Path:
+    """Artifacts in which PEL's two streams are scored with seed 3: rgb on its own set, freq on another."""
+    for run, dataset in (("pel-rgb", "ffpp"), ("pel-freq", "dfd")):
+        folder = tmp_path / "scores" / run / "3"
+        folder.mkdir(parents=True)
+        table = scores().assign(dataset=dataset).replace({"condition": {"noise-3": "gaussian-noise-3"}})
+        table.to_parquet(folder / "scores.parquet")
+    return tmp_path
+
+
+def test_what_is_scored_is_measured_and_nothing_else(scored: Path) -> None:
+    p = params.load(scale="study", grid="full", seeds=[2, 3])
+    found = calibration.measured(p, scored)
+    assert set(zip(found.run, found.seed)) == {("pel-rgb", 3)}
+    values = found.set_index("cell").value
+    assert list(values.index) == ["PEL's rgb stream, c40", "RGB on c40, lost to noise"]
+    assert values.iloc[0] == calibration.value(scores(), cell())
+    assert values.iloc[1] == calibration.value(scores(), cell(condition="noise-3", minus="clean"))
+
+
+def test_a_run_and_seed_that_is_measured_again_is_replaced_and_others_stay(tmp_path: Path) -> None:
+    path = tmp_path / "calibration.csv"
+    for rows in ([("r", 1, "a", 0.1), ("r", 2, "a", 0.2)], [("r", 2, "a", 0.3), ("s", 1, "b", 0.4)]):
+        calibration.add(pd.DataFrame(rows, columns=calibration.COLUMNS), path)
+    found = [tuple(row) for row in calibration.kept(path).itertuples(index=False)]
+    assert found == [("r", 1, "a", 0.1), ("r", 2, "a", 0.3), ("s", 1, "b", 0.4)]
+
+
+def test_the_documented_table_is_what_the_study_measured() -> None:
+    shown = pd.read_csv(ROOT / "docs" / "tables" / "calibration.csv", dtype=str, keep_default_na=False)
+    expected = calibration.report(calibration.kept()).astype(str)
+    pd.testing.assert_frame_equal(shown, expected, check_dtype=False)
 
 
 def test_the_scale_study_has_five_times_the_laptops_test_sets() -> None:
