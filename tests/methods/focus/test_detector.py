@@ -476,3 +476,7 @@ def test_another_reading_makes_other_maps_of_the_same_network(reading):
 
 def test_lambda_is_a_variants_setting():
     assert [loss_of(VARIANTS[name]).loc for name in ("lambda001", "focus", "lambda1")] == [0.01, 0.1, 1.0]
+
+
+def test_k_is_a_variants_setting():
+    assert [VARIANTS[name].k for name in ("k1", "k8", "k64", "focus")] == [1, 8, 64, FocusConfig().k]

@@ -372,8 +372,8 @@ def test_the_perceived_part_of_a_fake_becomes_real_again():
 
 @pytest.mark.parametrize(
     ("p_fake", "rows"),
-    [(0.45, slice(26, 60)), (0.999999, slice(0, 40))],
-    ids=["unsure", "perceives enough"],
+    [(0.45, slice(26, 60)), (0.5, slice(26, 60)), (0.999999, slice(0, 40))],
+    ids=["unsure", "undecided", "perceives enough"],
 )
 def test_a_fake_is_left_alone_when_the_detector_is_unsure_or_perceives_enough(p_fake, rows):
     batch = square(3, rows, slice(20, 60))
