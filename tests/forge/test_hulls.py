@@ -8,7 +8,7 @@ import skimage.data
 
 from dfrepro.data.landmarks import detect, load_predictor
 from dfrepro.errors import WorkbookError
-from dfrepro.forge.hulls import COMPONENTS, KINDS, WHOLE, outline
+from dfrepro.forge.hulls import COMPONENTS, KINDS, WHOLE, _raised, outline
 from dfrepro.forge.masks import face_of, flip_landmarks
 from dfrepro.forge.sbi import SelfBlend
 
@@ -44,6 +44,12 @@ def test_extended_is_the_components_with_raised_brows(landmarks):
     brow, lid = landmarks[19, 1], landmarks[37, 1]
     assert top == pytest.approx(brow - (lid - brow) / 2, abs=1)
     assert outline(landmarks, "components")[:, 1].min() == pytest.approx(landmarks[17:27, 1].min(), abs=1)
+
+
+def test_brows_are_raised_alike_on_either_side(landmarks):
+    points = (landmarks + np.random.default_rng(0).normal(0, 1.5, landmarks.shape)).astype(np.float32)
+    mirrored = flip_landmarks(_raised(flip_landmarks(points, 160)), 160)
+    np.testing.assert_allclose(mirrored[17:27], _raised(points)[17:27], atol=1e-3)
 
 
 @pytest.mark.parametrize("kind", KINDS)
