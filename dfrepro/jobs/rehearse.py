@@ -117,10 +117,11 @@ def _measured(words: Sequence[str], p: Params, log: Path) -> None:
     """Do a stage's words, and note the operations that a training took and the process' peak memory."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    from dfrepro.methods.pim import run
+    from dfrepro.methods.fia_usa import run as of_pairs
+    from dfrepro.methods.pim import run as of_probes
     from dfrepro.train import saliency
 
-    run.MEASURED, saliency.FRAMES = BATCH, 1  # faces that a probe and Grad-CAM look at: dozens take minutes here
+    of_pairs.FRESH, of_probes.MEASURED, saliency.FRAMES = BATCH, BATCH, 1  # faces looked at: dozens take minutes here
     with FlopCounterMode(display=False) as counter:
         perform(words, p)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # GiB

@@ -99,13 +99,17 @@ def kept() -> set[str]:
 
 
 def _ahead(p: params.Params, look: int) -> dict[str, float]:
-    """What the seeds of each run take that a look still lacks, as far as one of its seeds has been made."""
+    """What the seeds of each run take that a look still lacks: the median of its seeds that have been made, of a run
+    that has none the median run's. (A process that was stopped for an hour took that hour.)
+    """
     took, found = seconds().dropna(subset=["seed"]), kept()
-    each = took.groupby("run")["seconds"].sum() / took.groupby("run")["seed"].nunique()
+    each = took.groupby(["run", "seed"])["seconds"].sum().groupby("run").median()
+    known = each[each.index.isin(p.runs)]  # the others are starts and faces
+    usual = known.median() if len(known) else GUESS
     scored = took[took["stage"].str.startswith("evaluate")]
     found |= {scoring(run, int(seed)) for run, seed in zip(scored["run"], scored["seed"])}
     lacking = {run: sum(scoring(run, seed) not in found for seed in range(1, look + 1)) for run in p.runs}
-    return {run: lacking[run] * each.get(run, GUESS) for run in p.runs}
+    return {run: lacking[run] * each.get(run, usual) for run in p.runs}
 
 
 def status(asked: pd.DataFrame | None = None) -> str:

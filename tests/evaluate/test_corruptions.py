@@ -15,6 +15,7 @@ from dfrepro.evaluate.corruptions import (
     PEL_LEVEL,
     YCBCR_TO_RGB,
     block_count,
+    contrast,
     corrupt,
 )
 
@@ -38,6 +39,7 @@ def test_levels_are_deeper_forensics():
         "pixelation": (2, 3, 4, 5, 6),
         "video": (30, 32, 35, 38, 40),
     }
+    assert CORRUPTIONS["jpeg"].levels == (80, 60, 40, 25, 10)
     for name in PEL:
         np.testing.assert_allclose(np.diff(np.log2(CORRUPTIONS[name].levels)), 1)
 
@@ -114,6 +116,15 @@ def test_blocks_are_grey_squares_and_nothing_else_changes(images):
         squares = scipy.ndimage.binary_opening(grey, np.ones((8, 8)))
         assert (squares | ~changed).all()  # every changed pixel lies in a whole square of 8 x 8
         assert 64 <= squares.sum() <= 64 * block_count(80, 64, 72)
+
+
+def test_a_picture_of_one_block_is_covered_by_it():
+    assert (corrupt(np.zeros((3, 8, 8, 3), np.uint8), "blocks", 5) == 128).all()
+
+
+def test_more_contrast_is_cut_at_white(images):
+    brighter = contrast(images, 1.5, ())
+    np.testing.assert_array_equal(brighter, np.rint(images * 1.5).clip(max=255).astype(np.uint8))
 
 
 def test_studio_swing_ycbcr_becomes_rgb_as_in_scikit_image():

@@ -59,6 +59,13 @@ def test_rows_keep_their_order_and_their_names(store, detector):
     assert features.dtype == np.float32
 
 
+def test_of_more_people_than_two_the_first_are_target_and_source(tmp_path, detector):
+    face = np.zeros((32, 32, 3), np.uint8)
+    many = Face(face, "x", "fake", "v", 0, 1, "test", np.zeros((81, 2)), identities=("a", "b", "c"))
+    frames, _ = predict(detector, FaceStore.write(tmp_path / "store", [many], 32), np.array([0]), size=32)
+    assert frames[["identity", "source"]].to_numpy().tolist() == [["a", "b"]]
+
+
 @pytest.mark.parametrize("batch", [1, 7, 22, 100])
 def test_the_size_of_the_batch_changes_nothing(store, detector, batch):
     rows = np.arange(22)

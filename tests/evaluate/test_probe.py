@@ -38,6 +38,10 @@ def test_mean_and_deviation_of_every_channel_of_every_image_are_scaled():
     torch.testing.assert_close(shifted, (h - mu) / sigma * (0.65 * sigma) + 1.2 * mu)  # Eq. 6 and 7
 
 
+def test_it_is_a_shift_of_a_fifth_up_and_a_third_down_unless_told():
+    assert StatisticShift() == StatisticShift(mu=1.2, sigma=0.65)
+
+
 def test_the_effect_compounds_over_sites():
     net = nn.Sequential(nn.Identity(), nn.Identity(), nn.Identity())
     h = torch.rand(2, 3, 4, 4) + 1

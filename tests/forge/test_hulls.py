@@ -8,8 +8,8 @@ import skimage.data
 
 from dfrepro.data.landmarks import detect, load_predictor
 from dfrepro.errors import WorkbookError
-from dfrepro.forge.hulls import COMPONENTS, KINDS, WHOLE, outline
-from dfrepro.forge.masks import face_of
+from dfrepro.forge.hulls import COMPONENTS, KINDS, WHOLE, _raised, outline
+from dfrepro.forge.masks import face_of, flip_landmarks
 from dfrepro.forge.sbi import SelfBlend
 
 
@@ -44,6 +44,21 @@ def test_extended_is_the_components_with_raised_brows(landmarks):
     brow, lid = landmarks[19, 1], landmarks[37, 1]
     assert top == pytest.approx(brow - (lid - brow) / 2, abs=1)
     assert outline(landmarks, "components")[:, 1].min() == pytest.approx(landmarks[17:27, 1].min(), abs=1)
+
+
+def test_brows_are_raised_alike_on_either_side(landmarks):
+    points = (landmarks + np.random.default_rng(0).normal(0, 1.5, landmarks.shape)).astype(np.float32)
+    mirrored = flip_landmarks(_raised(flip_landmarks(points, 160)), 160)
+    np.testing.assert_allclose(mirrored[17:27], _raised(points)[17:27], atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_mirrored_face_has_an_outline_of_the_same_area(landmarks, kind):
+    points = landmarks + np.random.default_rng(0).normal(0, 1.5, landmarks.shape)
+    mirrored = outline(flip_landmarks(points.astype(np.float32), 160), kind)
+    assert cv2.contourArea(mirrored) == pytest.approx(
+        cv2.contourArea(outline(points, kind)), rel=5e-3
+    )  # drawn on a raster
 
 
 def test_on_a_photograph_the_areas_are_the_official_masks():

@@ -121,6 +121,29 @@ def test_every_kernel_and_sigma_of_the_recipe_is_drawn_and_no_other():
     assert sigma == set(range(5, 46))
 
 
+def test_the_raster_and_the_elastic_field_are_the_recipes():
+    """SBI: a raster of 192 to 256, an elastic field of alpha 50 and sigma 7 in pixels of a crop some 340 wide."""
+    assert masks.RASTER_SIZES == (192, 256)
+    shrink = 224 / 340
+    assert pytest.approx((50 * shrink**2, 7 * shrink)) == (masks.ELASTIC_ALPHA, masks.ELASTIC_SIGMA)
+
+
+def test_a_region_too_thin_for_its_kernel_is_eroded_by_the_largest_odd_window_that_leaves_some():
+    strip = np.zeros((40, 40), np.uint8)
+    strip[:, 18:22] = 1
+    np.testing.assert_array_equal(soften(strip, 11, 5, 2.0), soften(strip, 3, 5, 2.0))
+
+
+def test_boxes_hold_their_points_and_no_more():
+    assert masks._bounding_box([np.array([[2.0, 3.0], [5.0, 7.0]])], np.zeros(2)) == (2, 3, 6, 8)
+    assert masks._bounding_box([np.array([[2.5, 3.0]]), np.array([[5.0, 7.5]])], np.ones(2)) == (1, 2, 7, 10)
+
+
+def test_a_pixels_centre_stays_its_centre_when_a_picture_is_resized():
+    """The middle of the first of two pixels that one becomes lies a quarter of the old pixel before its middle."""
+    np.testing.assert_allclose(masks._resized(np.array([[0.0, 1.0]]), np.array([2.0, 0.5])), [[0.5, 0.25]])
+
+
 def test_erosion_never_empties_a_mask():
     thin = np.zeros((40, 60), np.uint8)
     thin[20:23, 10:50] = 1

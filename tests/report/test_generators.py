@@ -85,3 +85,39 @@ def test_the_interval_over_several_generators_covers(case):
     found = rates(case, trials)
     chance = 3.5 * np.sqrt(0.05 * 0.95 / trials)
     assert 0.95 - 0.015 - chance <= found["covers"] <= 0.97 + chance
+
+
+def test_two_generators_differ_as_two_numbers_do():
+    values = np.array([0.0, 0.02, 0.5, 0.52])
+    found = variance(values, None, [0, 0, 1, 1])
+    within = 2 * 0.01**2  # two pairs, each .01 from its mean: .0004 over two degrees of freedom
+    assert found.seeds == pytest.approx(within)
+    assert found.generators == pytest.approx(0.5**2 / 4 - within / 4)
+    slack = found.generators**2 / 1 + (within / 4) ** 2 / 2
+    assert found.freedom == pytest.approx(found.total**2 / slack)
+
+
+def test_what_people_add_has_the_degrees_of_freedom_of_their_number():
+    """Against Satterthwaite's formula by hand: twelve groups of people, four seeds."""
+    rng = np.random.default_rng(1)
+    values, table = rng.normal(0, 1e-3, 4), np.tile(rng.normal(size=12), (4, 1))
+    found = variance(values, [Influence(np.arange(4), table)])
+    scaled = (table[0] - table[0].mean()) * np.sqrt(11 / 12)
+    people = (scaled**2).sum()  # the same for every seed: nothing of it is the seeds'
+    assert found.tests == pytest.approx(people - scaled.var(ddof=1) * 0, rel=0.1)
+    seeds = values.var(ddof=1) / 4
+    slack = found.tests**2 / 11 + seeds**2 / 3
+    assert found.freedom == pytest.approx((found.tests + seeds) ** 2 / slack)
+
+
+@pytest.mark.parametrize(("seeds", "said"), [((0,), ""), ((0, 1), "seeds")])
+def test_two_seeds_are_several(seeds, said):
+    spread = variance(np.arange(2.0), None)
+    assert Effect(seeds, tuple(0.1 * seed for seed in seeds), spread, generators=(0,) * len(seeds)).over == said
+
+
+@pytest.mark.parametrize(("centre", "p"), [(0.1, 0.0), (0.0, 0.5), (-0.1, 1.0)])
+def test_an_effect_without_spread_is_above_a_threshold_or_is_not(centre, p):
+    exact = Effect((0, 1), (centre, centre), variance(np.array([centre, centre]), None), generators=(0, 0))
+    assert exact.error == 0
+    assert exact.above(0.0) == p

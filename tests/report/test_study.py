@@ -254,9 +254,9 @@ def test_a_run_costs_what_one_of_its_seeds_took_for_every_seed_that_a_look_lacks
     (pel2,) = study.left(["PEL 2"], look=5)
     assert pel2.need.runs >= {"pel-rgb", "pel-freq"}
     others = pel2.need.runs - {"pel-rgb", "pel-freq"}
-    assert pel2.seconds == 3 * 100 + 5 * 50 + 5 * 120 * len(others)  # two of five seeds of pel-rgb are scored
+    assert pel2.seconds == 3 * 100 + 5 * 50 + 5 * 75 * len(others)  # two of five seeds of pel-rgb are scored
     (later,) = study.left(["PEL 2"], look=10)
-    assert later.seconds == 8 * 100 + 10 * 50 + 10 * 120 * len(others)
+    assert later.seconds == 8 * 100 + 10 * 50 + 10 * 75 * len(others)
 
 
 def test_the_cost_of_deciding_adds_up_to_that_of_the_look(tmp_path, monkeypatch):

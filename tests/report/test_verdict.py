@@ -341,6 +341,19 @@ def test_a_baseline_at_the_floor_or_the_ceiling_decides_nothing(planted, b, said
     assert said in judged.reason
 
 
+@pytest.mark.parametrize("b", [0.60, 0.97])
+def test_a_baseline_on_the_edge_of_the_band_is_in_it(planted, b):
+    away = [b + 0.02, b + 0.021, b + 0.019, b + 0.02, b + 0.022]
+    assert judge(claim(), Evidence(planted({"a": away, "b": [b] * 5}))).verdict == "confirmed"
+
+
+@pytest.mark.parametrize(("last", "verdict"), [(0.95, "confirmed"), (0.96, "not decidable here")])
+def test_a_loss_that_fell_by_a_twentieth_has_learned(planted, last, verdict):
+    epochs = {"loss_first": 1.0, "loss_last": last}
+    losses = [planted({"b": [value] * 5}, dataset="train", metric=metric) for metric, value in epochs.items()]
+    assert judge(claim(), Evidence(pd.concat([planted({"a": FAR, "b": CLOSE}), *losses]))).verdict == verdict
+
+
 def test_a_claim_may_have_a_band_of_its_own_or_none(planted):
     evidence = Evidence(planted({"a": FAR, "b": [0.55, 0.54, 0.55, 0.56, 0.55]}))
     assert judge(claim(band=Band(within=(0.5, 0.9))), evidence).verdict == "confirmed"
@@ -420,6 +433,7 @@ def test_where_there_can_be_no_positive_control_none_is_asked_for(planted):
     ([0.80, 0.81, 0.80, 0.79, 0.81], "inconclusive"),  # gains what the method gains
     ([0.75, 0.76, 0.75, 0.74, 0.75], "confirmed"),  # gains, but the method is ahead of it
     ([0.90, 0.91, 0.90, 0.91, 0.90], "inconclusive"),  # is ahead of the method
+    (FAR, "inconclusive"),  # is the method
 ])  # fmt: skip
 def test_a_control_that_gains_what_the_method_gains_takes_the_confirmation_back(planted, random, verdict):
     control = Control(name="random direction", of=op("r"), over=op("b"), method=op("a"))

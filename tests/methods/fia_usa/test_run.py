@@ -172,3 +172,7 @@ def test_a_chosen_pseudo_fake_changes_its_region_alone(inputs):
         assert (pair.real == pair.fake)[pair.mask == 0].all()
         assert (pair.real != pair.fake)[pair.mask > 0.5].any()
     assert look.mask_flow(face, "eyes", 3, seed=0).soft.shape == (3, SIDE, SIDE)
+
+
+def test_channels_are_ranked_after_five_epochs():
+    assert fia_usa.RANKED_EPOCHS == 5  # Appendix E.3

@@ -192,6 +192,13 @@ def test_both_streams_learn_from_a_position_that_one_has_won():
     assert loser.abs().amax(-1).gt(0).all()
 
 
+def test_each_position_is_the_token_of_the_stream_that_has_won_it():
+    tokens = [normal(2, 6, 8, seed=m) for m in range(2)]
+    fused, selection = block().eval().fuse(tokens)
+    assert 0 < selection.mean() < 1
+    torch.testing.assert_close(fused, torch.where(selection[..., None] == 1, tokens[1], tokens[0]))
+
+
 def test_without_competition_the_loser_learns_nothing():
     winner, loser = gradients_where_rgb_wins(block(competition=False))
     assert winner.abs().amax(-1).gt(0).all()
@@ -476,3 +483,7 @@ def test_another_reading_makes_other_maps_of_the_same_network(reading):
 
 def test_lambda_is_a_variants_setting():
     assert [loss_of(VARIANTS[name]).loc for name in ("lambda001", "focus", "lambda1")] == [0.01, 0.1, 1.0]
+
+
+def test_k_is_a_variants_setting():
+    assert [VARIANTS[name].k for name in ("k1", "k8", "k64", "focus")] == [1, 8, 64, FocusConfig().k]

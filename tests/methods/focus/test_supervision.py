@@ -94,6 +94,17 @@ def test_shuffling_moves_every_fakes_map_and_no_reals():
         assert torch.equal(moved.sort().values, torch.arange(9.0))
 
 
+def test_two_fakes_exchange_their_maps():
+    maps = torch.arange(3.0)[:, None, None].expand(-1, 2, 2)
+    moved = shuffled(maps, torch.tensor([1, 0, 1]), np.random.default_rng(0))
+    assert moved[:, 0, 0].tolist() == [2.0, 1.0, 0.0]
+
+
+def test_a_true_mask_of_bytes_is_a_map_up_to_one():
+    masks = torch.tensor([[[0, 51, 255]]], dtype=torch.uint8)
+    torch.testing.assert_close(raw_maps("true", noise(1), masks=masks), torch.tensor([[[0.0, 0.2, 1.0]]]))
+
+
 # --- pairs ----------------------------------------------------------------------------------------------------------
 
 

@@ -372,8 +372,8 @@ def test_the_perceived_part_of_a_fake_becomes_real_again():
 
 @pytest.mark.parametrize(
     ("p_fake", "rows"),
-    [(0.45, slice(26, 60)), (0.999999, slice(0, 40))],
-    ids=["unsure", "perceives enough"],
+    [(0.45, slice(26, 60)), (0.5, slice(26, 60)), (0.999999, slice(0, 40))],
+    ids=["unsure", "undecided", "perceives enough"],
 )
 def test_a_fake_is_left_alone_when_the_detector_is_unsure_or_perceives_enough(p_fake, rows):
     batch = square(3, rows, slice(20, 60))
@@ -381,6 +381,16 @@ def test_a_fake_is_left_alone_when_the_detector_is_unsure_or_perceives_enough(p_
     assert torch.equal(refined["image"], batch["image"])
     assert torch.equal(refined["mask"], batch["mask"])
     assert refined["refined"].sum() == 0
+
+
+def test_a_fake_whose_perceived_share_is_the_threshold_is_left_alone():
+    batch = square(3, slice(8, 44), slice(20, 60))
+    region, support = perceived(corner()[None], 64)[0], batch["mask"][1] > 0
+    covered = float((region & support).sum() / support.sum())
+    assert 0 < covered < 1
+    for overlap, some in ((covered, False), (covered + 1e-3, True)):
+        refined = Refinement("S", overlap=overlap)(Told(corner(), 0.999999), batch, draw())
+        assert bool(refined["refined"].any()) == some
 
 
 def test_a_due_fake_is_refined_with_the_probability_that_it_is_fake():

@@ -5,6 +5,12 @@ import re
 import pytest
 import timm
 import torch
+from timm.data.constants import (
+    IMAGENET_DEFAULT_MEAN,
+    IMAGENET_DEFAULT_STD,
+    OPENAI_CLIP_MEAN,
+    OPENAI_CLIP_STD,
+)
 from torch import nn
 from torch.nn import functional
 from torchvision import models
@@ -275,3 +281,31 @@ def test_another_networks_tensors_and_an_unclear_classifier_are_named(small):
     fitted(two, network, None, where="file", head="head", drop="^other")
     with pytest.raises(WorkbookError, match="classes are real, fake, deepfake"):
         fitted(of(small), network, None, where="file", classes=("real", "fake", "deepfake"))
+
+
+def test_kinds_take_the_sizes_crops_and_colours_that_their_authors_do():
+    """By timm's constants, where the code of the authors names the same ones."""
+    plain, half = ((0.0,) * 3, (1.0,) * 3), ((0.5,) * 3, (0.5,) * 3)
+    clip, imagenet = (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD), (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
+    assert {name: (kind.image_size, kind.crop, kind.normalise) for name, kind in KINDS.items()} == {
+        "timm": (224, 0.125, None),
+        "sbi": (380, 0.125, plain),
+        "deepfakebench-xception": (256, 0.15, half),
+        "deepfakebench-efficientnetb4": (256, 0.15, half),
+        "deepfakebench-resnet34": (256, 0.15, half),
+        "deepfakebench-clip": (224, 0.15, half),
+        "gend-clip": (224, 0.15, clip),
+        "gend-dino": (224, 0.15, imagenet),
+        "python": (256, 0.125, None),
+    }
+    padded = {name: kind.options["padded_at"] for name, kind in KINDS.items() if "padded_at" in kind.options}
+    assert padded == {"sbi": 380, "deepfakebench-efficientnetb4": 380}
+
+
+def test_a_classifier_may_read_features_of_length_one():
+    spec = Backbone("test_resnet", 32)
+    plain, unit = (ImportedDetector(spec, unit=of).eval() for of in (False, True))
+    unit.load_state_dict(plain.state_dict())
+    before, after = (network.read(pictures(32)) for network in (plain, unit))
+    torch.testing.assert_close(after.features, before.features / before.features.norm(dim=1, keepdim=True))
+    torch.testing.assert_close(after.logits, unit.backbone.get_classifier()(after.features))

@@ -157,6 +157,13 @@ def test_an_input_without_statistics_says_so_and_a_checkpoint_brings_them():
     assert torch.equal(fresh.eval()(noise(1, 32)).logits, trained.eval()(noise(1, 32)).logits)
 
 
+def test_a_checkpoint_of_an_input_that_was_never_measured_brings_no_statistics():
+    fresh = build(VARIANTS["freq"], TINY, seed=1)
+    fresh.load_state_dict(build(VARIANTS["freq"], TINY, seed=0).state_dict())
+    with pytest.raises(WorkbookError, match="statistics"):
+        fresh(noise(1, 32))
+
+
 def test_an_odd_image_is_refused():
     with pytest.raises(WorkbookError, match="even"):
         FrequencyInput().coefficients(noise(1, 15))
