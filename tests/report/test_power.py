@@ -107,3 +107,10 @@ def test_seeds_are_the_first_number_that_confirms_as_often_as_wanted():
     assert found in looks.LOOKS
     before = max(n for n in looks.LOOKS if n < found)
     assert _with([cell()], effect_of(VALUES), 0.015, before) < WANTED
+
+
+def test_the_first_number_beyond_the_last_look_is_tried():
+    effect, last = effect_of(VALUES), looks.LAST
+    effects = np.linspace(0.004, 0.012, 2001)
+    due = next(e for e in effects if _with([cell()], effect, e, last) < WANTED <= _with([cell()], effect, e, last + 1))
+    assert power([cell(printed=due)], effect).seeds == last + 1
