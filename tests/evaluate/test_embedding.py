@@ -45,6 +45,21 @@ def test_it_equals_a_loop():
     assert np.isclose(neighbour_agreement(features, labels, videos), expected)
 
 
+def test_unequal_classes_are_weighted_so_that_each_votes_alike():
+    """Against a loop: a neighbour of the rarer class has as many votes as the other class has faces."""
+    features, labels, videos = clouds(1.0, 36, 3)
+    labels = np.where(np.arange(36) < 12, labels, 1)  # few reals, many fakes
+    scaled = (features - features.mean(0)) / features.std(0)
+    votes = {label: (labels != label).sum() for label in (0, 1)}
+    own = []
+    for i in range(36):
+        order = [j for j in np.argsort(np.linalg.norm(scaled - scaled[i], axis=1)) if videos[j] != videos[i]][:10]
+        cast = [votes[labels[j]] for j in order]
+        own.append(sum(v for v, j in zip(cast, order) if labels[j] == labels[i]) / sum(cast))
+    expected = np.mean([np.mean(np.array(own)[labels == label]) for label in (0, 1)])
+    assert np.isclose(neighbour_agreement(features, labels, videos), expected)
+
+
 def test_a_joint_embedding_keeps_every_row_and_is_the_same_for_a_seed():
     features, labels, _ = clouds(5.0)
     frames = {

@@ -70,6 +70,11 @@ def test_eer_is_where_the_roc_meets_the_antidiagonal(seed, ties):
     assert left - 1e-6 <= 1 - near <= right + 1e-6
 
 
+def test_one_real_is_enough_for_an_average_precision():
+    labels, found = [1, 0, 1, 1], [0.9, 0.8, 0.7, 0.1]
+    assert value("ap", labels, found) == pytest.approx(sk.average_precision_score(labels, found))
+
+
 def test_eer_by_hand():
     # thresholds give (FPR, TPR) = (0, 0), (0, .5), (.5, .5), (.5, 1), (1, 1): the diagonal is met at FPR .5
     assert value("eer", [1, 0, 1, 0], [0.9, 0.8, 0.7, 0.6]) == pytest.approx(0.5)

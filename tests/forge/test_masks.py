@@ -152,6 +152,17 @@ def test_erosion_never_empties_a_mask():
     assert soft[21, 30] == 1
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_a_masks_box_reaches_no_farther_than_half_its_blur_and_the_field(seed, landmarks, monkeypatch):
+    monkeypatch.setattr(masks, "draw_kernels", lambda rng: Kernels(5, 25, 10.0))
+    face, parts = face_of(landmarks), regions(landmarks)
+    box = soft_mask(parts, face, (400, 400), np.random.default_rng(seed)).box
+    reach = (FIELD_LIMIT + 25 / 2 + 1) * np.array(face.frame) / 192 + 1  # of the coarsest raster, in pixels
+    low, high = parts[0].min(0) - reach, parts[0].max(0) + reach + 1
+    assert (np.array(box[:2]) >= np.maximum(low, 0)).all()
+    assert (np.array(box[2:]) <= high).all()
+
+
 @pytest.mark.parametrize("kind", MASK_KINDS)
 @pytest.mark.parametrize("seed", range(12))
 def test_masks_are_never_empty_and_end_within_the_blur_of_their_region(kind, seed, landmarks):

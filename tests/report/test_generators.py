@@ -121,3 +121,12 @@ def test_an_effect_without_spread_is_above_a_threshold_or_is_not(centre, p):
     exact = Effect((0, 1), (centre, centre), variance(np.array([centre, centre]), None), generators=(0, 0))
     assert exact.error == 0
     assert exact.above(0.0) == p
+
+
+@pytest.mark.parametrize(("base", "sign"), [(None, 1), (0.8, 1), (0.8, -1), (-np.inf, 1)])
+def test_what_is_shown_of_a_difference_is_compared_as_it_was(base, sign):
+    """In AUC from a baseline of Φ(.8) = .788: half a probit more is Φ(1.3) − Φ(.8), and one less turned around."""
+    effect = Effect((0, 1), (0.5, 0.5), None, base=base, sign=sign)
+    assert effect.compared(effect.shown(0.5)) == pytest.approx(0.5)
+    if base == 0.8:
+        assert effect.shown(0.5) == pytest.approx(sign * (stats.norm.cdf(0.8 + sign * 0.5) - stats.norm.cdf(0.8)))

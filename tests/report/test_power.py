@@ -107,3 +107,20 @@ def test_seeds_are_the_first_number_that_confirms_as_often_as_wanted():
     assert found in looks.LOOKS
     before = max(n for n in looks.LOOKS if n < found)
     assert _with([cell()], effect_of(VALUES), 0.015, before) < WANTED
+
+
+def test_the_first_number_beyond_the_last_look_is_tried():
+    effect, last = effect_of(VALUES), looks.LAST
+    effects = np.linspace(0.004, 0.012, 2001)
+    due = next(e for e in effects if _with([cell()], effect, e, last) < WANTED <= _with([cell()], effect, e, last + 1))
+    assert power([cell(printed=due)], effect).seeds == last + 1
+
+
+def test_with_as_many_seeds_as_there_were_nothing_changes():
+    """Seeds and people behind one variance: the degrees of freedom that are taken apart come together again."""
+    rng = np.random.default_rng(2)
+    values, table = VALUES, np.tile(rng.normal(0, 0.004, 12), (5, 1)) + rng.normal(0, 0.002, (5, 12))
+    found = variance(values, [Influence(np.arange(5), table)])
+    assert 4.1 < found.freedom < 15
+    effect = Effect(tuple(range(5)), tuple(values), found, generators=(0,) * 5, confidence=looks.level(5))
+    assert _with([cell()], effect, 0.03, 5) == pytest.approx(power([cell(printed=0.03)], effect).confirms, abs=1e-9)

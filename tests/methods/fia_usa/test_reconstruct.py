@@ -1,5 +1,6 @@
 """The small reconstructors against plain resampling, and the cache against what the networks give face by face."""
 
+import hashlib
 import importlib.util
 import pickle
 import types
@@ -18,6 +19,7 @@ from dfrepro.methods.fia_usa import reconstruct_pretrained
 from dfrepro.methods.fia_usa.pseudo_fakes import FiaUsa
 from dfrepro.methods.fia_usa.reconstruct import (
     Reconstructions,
+    _digest,
     _rate,
     beside,
     load_reconstructors,
@@ -219,6 +221,10 @@ def test_killed_and_started_again_it_goes_on_and_ends_the_same(store, tmp_path, 
     np.testing.assert_array_equal(made.pixels, whole.pixels)
     assert (killed.seen, again.seen) == (8, left)
     assert not list(tmp_path.glob(".*"))
+
+
+def test_contents_are_named_by_the_first_64_bits_of_their_hash():
+    assert _digest(b"") == hashlib.sha256().hexdigest()[:16] == "e3b0c44298fc1c14"
 
 
 def test_a_state_of_other_faces_or_networks_is_not_continued(store, tmp_path):

@@ -61,6 +61,14 @@ def test_perfect_maps_score_as_perfect_and_shuffling_keeps_what_all_fakes_share(
     assert shuffled["map_auc"] == 1
 
 
+def test_the_first_mask_of_a_store_is_scored_as_any_other(tmp_path):
+    frames = [("original", "0", 0, "test"), ("Deepfakes", "0", 0, "test")]
+    mask = rectangle(SIZE, slice(4, 20), slice(4, 20))
+    store = noise_store(tmp_path / "store", frames, mask, size=SIZE)
+    assert store.manifest["mask"].tolist() == [-1, 0]
+    assert {m.metric: m.value for m in measure(Source("true", store, SIDE), 8)}["map_auc"] == 1
+
+
 def test_maps_are_of_the_training_fakes_and_shuffled_ones_belong_to_another(store, pairs, tmp_path):
     rng = np.random.default_rng(1)
     different = Pairs(pairs.rows, rng.integers(0, 256, pairs.reals.shape, dtype=np.uint8), {})

@@ -40,6 +40,10 @@ def test_probabilities_of_nought_and_one_are_clipped(tmp_path):
     torch.testing.assert_close(margins, torch.tensor([-most, most, 0, -most]), rtol=1e-4, atol=1e-6)
 
 
+def test_it_has_no_weights_of_its_own(tmp_path):
+    assert sum(parameter.numel() for parameter in detector(tmp_path, says("0")).parameters()) == 0
+
+
 def test_crops_are_of_the_asked_size_and_stay_as_they_are_where_they_have_it(tmp_path):
     made = detector(tmp_path, says("np.full(len(crops), crops.shape[1] / 100)"), size=16)
     torch.testing.assert_close(made(FACES).margins.sigmoid(), torch.full((4,), 0.16))
