@@ -207,10 +207,13 @@ def repro(args: argparse.Namespace) -> None:
     if p.grid == "full":  # what it makes is DVC's to push and to keep
         places.GRID_LOCK.with_name(".dvcignore").unlink(missing_ok=True)
     jobs = args.jobs or (0 if p.sizes.threads else 1)  # threads 0: one run takes the whole machine
-    report = runner.repro(perform, args.stages, files=files, jobs=jobs, dask=args.dask)
+    report = runner.Report()
+    try:
+        runner.repro(perform, args.stages, files=files, jobs=jobs, dask=args.dask, report=report)
+    finally:
+        if "DFREPRO_STUDY" in os.environ:
+            _note_seconds(p.artifacts / "seconds.csv", report.made)
     curves.gather(p)
-    if "DFREPRO_STUDY" in os.environ:
-        _note_seconds(p.artifacts / "seconds.csv", report.made)
     print(f"repro: {report}")
     report.raise_failures()
 

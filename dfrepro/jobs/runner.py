@@ -80,16 +80,18 @@ def repro(
     jobs: int = 0,
     dask: str | None = None,
     root: Path = ROOT,
+    report: Report | None = None,
 ) -> Report:
     """Do what is out of date of the stages that match a pattern (without patterns: of all that `files` declare).
 
     perform: does the words of a stage's command `python -m dfrepro WORDS`, in a worker; must pickle.
-    jobs: how many at once, 0 for one a core (with Dask: one a worker). Raises WorkbookError when a pattern matches
+    jobs: how many at once, 0 for one a core (with Dask: one a worker). report: one to be filled in as stages end, for
+    those who want to know of them although the rest is interrupted. Raises WorkbookError when a pattern matches
     nothing or DVC is busy; stages that failed are in the report (`Report.raise_failures`).
     """
     with Pipeline(root, whole=bool(patterns) or "grid/dvc.yaml" in files) as pipeline:
         nodes = pipeline.chosen(patterns, files)
-        return run(nodes, pipeline, lambda end: _workers(dask, jobs, end), perform, root)
+        return run(nodes, pipeline, lambda end: _workers(dask, jobs, end), perform, root, report)
 
 
 def run(
@@ -98,12 +100,14 @@ def run(
     workers: Callable[[ExitStack], tuple[Executor, int, int]],
     perform: Callable[[list[str]], object],
     root: Path = ROOT,
+    report: Report | None = None,
 ) -> Report:
     """Bring every stage of `nodes` up to date. `workers` gives, once needed, an executor, its size and its cores."""
     height, order = heights(nodes), {name: place for place, name in enumerate(nodes)}
     # plain networks are declared before the methods and take a tenth of their time: of equals, the last goes first
     todo = sorted(nodes, key=lambda name: (-height[name], -order[name]))
-    report, settled, suspects = Report(), set[str](), set[str]()
+    report = Report() if report is None else report
+    settled, suspects = set[str](), set[str]()
     running: dict[Future[str], tuple[str, int, float]] = {}
     unrecorded, recorded = list[str](), time.monotonic()
     executor, slots, total, end = None, 1, 1, ExitStack()

@@ -185,6 +185,17 @@ def test_what_a_long_chain_waits_for_begins_first_and_of_equals_what_is_declared
     assert list(report.made) == begun
 
 
+def test_a_report_that_is_given_holds_what_ended_before_an_interruption():
+    def do(words):
+        if words == ["last"]:
+            raise KeyboardInterrupt
+
+    report = runner.Report()
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(named(first=(), last=("first",)), Nothing(), lambda end: (runner.Here(), 1, 1), do, report=report)
+    assert list(report.made) == ["first"]
+
+
 def test_cores_are_shared_out_between_the_stages_that_are_ready():
     shares = {}
 
