@@ -20,6 +20,7 @@ from dfrepro.evaluate.scores import NAME, read
 from dfrepro.files import ROOT, atomic_file
 from dfrepro.params import Params
 from dfrepro.report import ledger
+from dfrepro.report.collect import of_others
 
 BANDS = Path(__file__).with_name("calibration.csv")
 MEASURED = places.STUDY / "calibration.csv"
@@ -96,10 +97,8 @@ def measured(p: Params, artifacts: Path) -> pd.DataFrame:
 
 def add(new: pd.DataFrame, path: Path = MEASURED) -> None:
     """Put what was measured into the file, in place of what that holds of the same runs and seeds."""
-    before = kept(path)
-    again = pd.MultiIndex.from_frame(before[["run", "seed"]]).isin(pd.MultiIndex.from_frame(new[["run", "seed"]]))
     with atomic_file(path) as partial:
-        found = pd.concat([before[~again], new]).sort_values(["run", "seed"], kind="stable")
+        found = pd.concat([of_others(kept(path), new), new]).sort_values(["run", "seed"], kind="stable")
         found.to_csv(partial, index=False, float_format="%.4f")
 
 

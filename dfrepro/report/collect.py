@@ -100,11 +100,12 @@ def add(new: Path, folder: Path) -> None:
     on another machine, which has none of the former one's artifacts.
     """
     tables = zip(_read_kept(folder), _read_kept(new)) if (folder / "items.parquet").is_file() else ()
-    joined = [pd.concat([_of_others(old, more), more], ignore_index=True) for old, more in tables]
+    joined = [pd.concat([of_others(old, more), more], ignore_index=True) for old, more in tables]
     write(folder, *(joined or _read_kept(new)))
 
 
-def _of_others(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
+def of_others(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `old` whose run and seed `new` has no rows of."""
     pairs = pd.MultiIndex.from_frame(new[["run", "seed"]])
     return old[~pd.MultiIndex.from_frame(old[["run", "seed"]]).isin(pairs)]
 

@@ -187,7 +187,7 @@ def _open(claims: Sequence[Claim]) -> str:
     if smaller:
         parts.append(_told("Smaller than printed, and not told from nothing", smaller))
     if rest:
-        parts.append(f"{_told('Inconclusive', rest)[:-1]}{_because(rest)}.")
+        parts.append(f"Inconclusive: {_listed(rest)}{_because(rest)}.")
         chances = [c["power"]["confirms"] for c in rest if c["power"]["confirms"] is not None]
         if chances:
             span = " to ".join(dict.fromkeys(f"{100 * value:.0f}" for value in (min(chances), max(chances))))
@@ -203,19 +203,10 @@ def _silent(found: Found) -> str:
         example = f"; {shown['title']} would read{_numbers(shown)[1:]}" if shown else ""
         parts.append(f"Not decidable here, {_titles(closed)}{_because(closed)}{example}.")
     if absent := found["not run"]:
-        runs = Counter(run for claim in absent for run in dict.fromkeys(_lacking(claim)))
-        most = [f"`{run}`" for run, _ in runs.most_common(3)] + [f"{len(runs) - 3} more"] * (len(runs) > 3)
-        why = f"; the study still lacks {_and(most)}" if runs else ""
-        parts.append(f"Not run: {_titles(absent)}{why}.")
+        parts.append(f"Not run: {_titles(absent)}.")
     if beyond := found["not testable"]:
         parts.append(f"Not testable: {_titles(beyond)}.")
     return " ".join(parts)
-
-
-def _lacking(claim: Claim) -> list[str]:
-    """The runs that a claim misses, misses a number of, or has no seed of in common with others."""
-    said = [each for missing in claim["missing"] for each in missing.split(", ")]
-    return [run for each in said for run in each.split(" on ")[0].rpartition(": ")[2].split(" and ")]
 
 
 def _titles(claims: Sequence[Claim]) -> str:

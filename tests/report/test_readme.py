@@ -69,10 +69,8 @@ def test_every_picture_that_is_drawn_is_shown_somewhere():
 
 
 def test_all_prose_can_be_read_in_an_hour():
-    """At some 11,000 words; Markdown's own marks that stand alone count as words here. What is generated from the
-    study's results grows with them and does not count."""
+    """At some 13,000 words; Markdown's own marks that stand alone count as words here."""
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "papers").glob("*/*.md")]
-    written = [page for page in pages if page.name not in ("gallery.md", "claims.md", "learned.md")]
-    words = {page: len(page.read_text(encoding="utf-8").split()) for page in written}
-    assert len(written) > 20
-    assert sum(words.values()) <= 11_000, sorted(words.items(), key=lambda item: -item[1])[:5]
+    words = {page: len(page.read_text(encoding="utf-8").split()) for page in pages if page.name != "gallery.md"}
+    assert len(pages) > 20
+    assert sum(words.values()) <= 13_000, sorted(words.items(), key=lambda item: -item[1])[:5]
