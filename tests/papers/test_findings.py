@@ -1,4 +1,4 @@
-"""What reviews of the code against the papers' texts found: papers/*/findings.csv says of each what was done and where."""
+"""What reviews of the code found: papers/*/findings.csv says what was done of each finding, and where."""
 
 import re
 from pathlib import Path
